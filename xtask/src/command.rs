@@ -47,6 +47,17 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
+/// The same for a command that says much when all is well: what it says is printed if it fails.
+pub(crate) fn run_quietly(command: &mut Command) -> Result<()> {
+    println!("$ {}", shown(command));
+    let Output { status, stdout, stderr } = output(command)?;
+    if !status.success() {
+        print!("{}{}", String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
+        bail!("`{}` failed: {status}", shown(command));
+    }
+    Ok(())
+}
+
 /// Runs the command silently and hands back all that it said, whether it succeeded or not.
 pub(crate) fn output(command: &mut Command) -> Result<Output> {
     command

@@ -9,10 +9,11 @@
 //! anything is measured.
 //!
 //! All steps run even if one fails, so that one run tells all that is to be mended; the summary at the end gives each
-//! step's time and outcome.
+//! step's time and outcome, and says once more what failed.
 
 mod beside;
 mod built;
+mod failed;
 
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -55,7 +56,7 @@ pub(crate) fn run(workspace: &Workspace, fast: bool) -> Result<()> {
         }
     }
     steps.run("examples in docs", || {
-        command::run(&mut workspace.cargo(["test", "--workspace", "--doc", "--quiet", "--locked"]))
+        command::run_quietly(&mut workspace.cargo(["test", "--workspace", "--doc", "--quiet", "--locked"]))
     });
     steps.finish()
 }
@@ -113,6 +114,12 @@ impl Steps {
         let failed = self.failed();
         if failed.is_empty() {
             return Ok(());
+        }
+        println!("\n━━ what failed");
+        for Step { name, error, .. } in &self.done {
+            if let Some(error) = error {
+                println!("{name}: {error:#}");
+            }
         }
         bail!("failed: {}", failed.join(", "))
     }

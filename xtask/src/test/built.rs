@@ -4,9 +4,10 @@ use std::fs::{self, File};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use serde::Deserialize;
 
+use super::failed;
 use crate::command::{self, shown};
 use crate::setup;
 use crate::workspace::Workspace;
@@ -61,7 +62,14 @@ impl Built {
         nextest.env("PROXIMA_PYTHON", setup::python(workspace));
         nextest.env("PROXIMA_HTTP_CACHE_TESTS", setup::http_cache_tests(workspace));
         nextest.env("PROXIMA_WORKERS_PACKAGES", setup::workers_packages(workspace));
-        command::run(&mut nextest)
+        // Below the root, wherever cargo's own folder is.
+        let report = workspace.root.join("target/nextest/default/junit.xml");
+        // A run that does not begin would leave the former one's; there may be none.
+        fs::remove_file(&report).ok();
+        command::run(&mut nextest).map_err(|error| match failed::told(&report) {
+            Ok(told) => anyhow!("{error:#}\n{told}"),
+            Err(unread) => anyhow!("{error:#}; {unread:#}"),
+        })
     }
 
     fn filter(&self, which: Which, fast: bool) -> String {
