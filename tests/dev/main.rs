@@ -33,6 +33,7 @@ mod queues;
 mod r2;
 mod r2_connections;
 mod r2_engine;
+mod r2_hosts;
 mod r2_notifications;
 mod r2_public;
 mod r2_servers;

@@ -1,12 +1,15 @@
 //! `[r2]` of `node.toml`.
 
-use std::{fs, net::SocketAddr, path::PathBuf};
+use std::{fmt, fs, net::SocketAddr, path::PathBuf};
 
 use proxima_chassis::{ConfigError, NodeConfig};
 use proxima_store::FREE_OCTETS_MIN;
-use serde::Deserialize;
+use serde::{
+    Deserialize, Deserializer,
+    de::{SeqAccess, Visitor, value::SeqAccessDeserializer},
+};
 
-use crate::{SERVICE, store::EngineSettings};
+use crate::{SERVICE, s3::name_of, store::EngineSettings};
 
 /// The least that the index is worth anything with.
 const INDEX_BYTES_MIN: u64 = 1 << 20;
@@ -14,6 +17,8 @@ const INDEX_BYTES_MIN: u64 = 1 << 20;
 const CONNECTIONS_MAX: usize = 65_536;
 /// More requests than a server has threads and memory for: each may hold some 512 KiB.
 const REQUESTS_MAX: usize = 16_384;
+/// More names than an endpoint has: each is compared with the host of every request.
+const HOSTS_MAX: usize = 16;
 
 /// `[r2]`. [`Default`] is what a node has that says nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -23,9 +28,10 @@ pub struct R2Config {
     pub listen: Vec<SocketAddr>,
     /// Where S3 is spoken by TLS: under the certificates of the network's zones, and under the node's own for all other names.
     pub https: Vec<SocketAddr>,
-    /// The endpoint's name, below which buckets are hosts, `BUCKET.HOST`, too. It has to be known where it has three labels or more:
+    /// The endpoint's names, below which buckets are hosts, `BUCKET.HOST`, too. One has to be known where it has three labels or more:
     /// without it they may begin with a bucket's name.
-    pub host: Option<String>,
+    #[serde(deserialize_with = "one_or_several")]
+    pub host: Vec<String>,
     /// Octets of the index of objects: address space, of which the disk has what is used.
     pub index_bytes_max: u64,
     /// Octets of the disk that are left free: with less, nothing large is taken any more.
@@ -60,6 +66,51 @@ pub struct BlobsConfig {
     /// What names begin with, of all servers that have blobs in this bucket.
     #[serde(default)]
     pub prefix: String,
+}
+
+/// A name, or a list of names.
+fn one_or_several<'de, D: Deserializer<'de>>(given: D) -> Result<Vec<String>, D::Error> {
+    struct Names;
+    impl<'de> Visitor<'de> for Names {
+        type Value = Vec<String>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("the name of a host, or a list of such names")
+        }
+
+        fn visit_str<E>(self, name: &str) -> Result<Vec<String>, E> {
+            Ok(vec![name.to_owned()])
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, names: A) -> Result<Vec<String>, A::Error> {
+            Vec::deserialize(SeqAccessDeserializer::new(names))
+        }
+    }
+    given.deserialize_any(Names)
+}
+
+/// What is wrong with the endpoint's names.
+fn check_hosts(hosts: &[String]) -> Result<(), String> {
+    if hosts.len() > HOSTS_MAX {
+        return Err(format!("host: give {HOSTS_MAX} names at the most"));
+    }
+    if let Some(host) = hosts.iter().find(|host| s3s::host::SingleDomain::new(host).is_err()) {
+        return Err(format!("host: {host} is not the name of a host"));
+    }
+    let names: Vec<_> = hosts.iter().map(|host| name_of(host)).collect();
+    for (at, name) in names.iter().enumerate() {
+        if names[..at].contains(name) {
+            return Err(format!("host: {name} is there twice"));
+        }
+        let is_below =
+            |other: &&String| name.strip_suffix(other.as_str()).is_some_and(|name| name.ends_with('.'));
+        if let Some(other) = names.iter().find(is_below) {
+            return Err(format!(
+                "host: {name} lies below {other}, where it would be a bucket's name: give one of them"
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// What engines that have none take.
@@ -122,7 +173,7 @@ impl Default for R2Config {
         Self {
             listen: Vec::new(),
             https: Vec::new(),
-            host: None,
+            host: Vec::new(),
             // Some ten million objects.
             index_bytes_max: 16 << 30,
             // For the index itself, and for the log, which may lie on the same disk.
@@ -164,11 +215,7 @@ impl R2Config {
         if let Some(blobs) = &config.blobs {
             blobs.check().or_else(|problem| refuse(format!("blobs.{problem}")).map(drop))?;
         }
-        if let Some(host) = &config.host
-            && s3s::host::SingleDomain::new(host).is_err()
-        {
-            return refuse(format!("host: {host} is not the name of a host"));
-        }
+        check_hosts(&config.host).or_else(|problem| refuse(problem).map(drop))?;
         Ok(config)
     }
 }
@@ -239,13 +286,39 @@ mod tests {
             ("requests_max = 16385", "requests_max: give 1"),
             ("requests_per_client_max = 0", "requests_per_client_max: give 1"),
             ("host = \"a b\"", "host: a b is not"),
+            ("host = \"\"", "host:  is not"),
+            ("host = 1", "expected the name of a host, or a list of such names"),
+            ("host = [1]", "expected a string"),
+            ("host = [\"s3.internal\", \"a..b\"]", "host: a..b is not"),
+            ("host = [\"s3.internal\", \"S3.Internal:9000\"]", "host: s3.internal is there twice"),
+            (
+                "host = [\"eu.s3.internal\", \"s3.internal:9000\"]",
+                "host: eu.s3.internal lies below s3.internal,",
+            ),
+            (
+                "host = [\"s3.internal\", \"a.eu.s3.internal\"]",
+                "host: a.eu.s3.internal lies below s3.internal,",
+            ),
             ("hosts = \"x\"", "unknown field `hosts`"),
         ] {
             let error = read(text).expect_err(told);
             assert!(error.contains(told), "{error}");
         }
-        assert!(
-            read("host = \"s3.example.com\"\nlisten = [\"[::1]:9000\"]\nconnections_max = 65536").is_ok()
-        );
+        assert!(read("listen = [\"[::1]:9000\"]\nconnections_max = 65536").is_ok());
+    }
+
+    #[test]
+    fn an_endpoint_has_no_name_or_one_or_several() {
+        let hosts = |text: &str| read(&format!("host = {text}")).map(|config| config.host);
+        assert_eq!(hosts("[]"), Ok(Vec::new()));
+        assert_eq!(hosts("\"s3.example.com:9000\""), Ok(vec!["s3.example.com:9000".to_owned()]));
+        let both = ["s3.corp.example", "as3.corp.example"].map(str::to_owned);
+        assert_eq!(hosts("[\"s3.corp.example\", \"as3.corp.example\"]"), Ok(both.to_vec()));
+        let many = |count: usize| {
+            let names: Vec<_> = (0..count).map(|at| format!("\"s3-{at}.example\"")).collect();
+            hosts(&format!("[{}]", names.join(","))).map(|hosts| hosts.len())
+        };
+        assert_eq!(many(16), Ok(16));
+        assert!(many(17).is_err_and(|error| error.contains("host: give 16 names at the most")));
     }
 }

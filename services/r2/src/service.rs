@@ -255,7 +255,7 @@ impl Service for R2Service {
         let (buckets, owners) = (self.local.buckets.clone(), self.owners.clone());
         let front = Front { objects: self.objects(), buckets, owners };
         let requests = Places::new(self.config.requests_max, self.config.requests_per_client_max);
-        let hosts = Hosts::new(self.config.host.as_deref(), node.name());
+        let hosts = Hosts::new(&self.config.host, node.name());
         let door = Door::new(front, (hosts, node.pop().clone()), requests, self.metrics.clone());
         let places = Places::new(self.config.connections_max, self.config.connections_per_client_max);
         let mut tasks = JoinSet::new();

@@ -212,7 +212,7 @@ mod tests {
         for (name, value) in fields {
             request = request.header(*name, *value);
         }
-        let error = refuse(&request.body(()).unwrap(), &hosts(None))?;
+        let error = refuse(&request.body(()).unwrap(), &hosts(&[]))?;
         Some((error.code().as_str().to_owned(), error.message().unwrap_or_default().to_owned()))
     }
 

@@ -6,8 +6,8 @@
 //! | Host | |
 //! |---|---|
 //! | an IP address, a name of one label, `localhost`, the node's own name | the bucket is in the path |
-//! | `[r2] host` | the bucket is in the path |
-//! | below `[r2] host`, below `localhost` | the bucket is what is before it |
+//! | a name of `[r2] host` | the bucket is in the path |
+//! | below a name of `[r2] host`, below `localhost` | the bucket is what is before it |
 //! | a name of two labels, without `[r2] host` | an endpoint's, such as `s3.internal`: the bucket is in the path |
 //! | any other | may begin with a bucket's name, and is refused |
 
@@ -32,8 +32,8 @@ const UNNAMED_LABELS_MAX: usize = 2;
 /// The names under which S3 is asked here. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Hosts {
-    /// `[r2] host`.
-    host: Option<Arc<str>>,
+    /// `[r2] host`. None lies below another, so that each bucket's host is below one of them.
+    endpoints: Arc<[String]>,
     /// The name in the node's own certificate.
     own: Arc<str>,
 }
@@ -50,10 +50,10 @@ pub(super) enum Level {
 }
 
 impl Hosts {
-    /// Of a node, with buckets as hosts below `host`, if there is one.
-    pub(crate) fn new(host: Option<&str>, node: &NodeName) -> Self {
-        let host = host.map(|host| name_of(host).into());
-        Self { host, own: format!("{}.{NODE_DOMAIN}", node.as_str()).to_ascii_lowercase().into() }
+    /// Of a node, with buckets as hosts below each of `endpoints`.
+    pub(crate) fn new(endpoints: &[String], node: &NodeName) -> Self {
+        let endpoints = endpoints.iter().map(|host| name_of(host)).collect();
+        Self { endpoints, own: format!("{}.{NODE_DOMAIN}", node.as_str()).to_ascii_lowercase().into() }
     }
 
     /// The bucket that a host names, if it names one.
@@ -66,7 +66,7 @@ impl Hosts {
         if labels == 1 || name.starts_with('[') || name == *self.own {
             return Ok(None);
         }
-        for endpoint in self.host.as_deref().into_iter().chain([LOCALHOST]) {
+        for endpoint in self.endpoints.iter().map(String::as_str).chain([LOCALHOST]) {
             match name.strip_suffix(endpoint) {
                 Some("") => return Ok(None),
                 Some(before) if before.ends_with('.') => {
@@ -75,13 +75,13 @@ impl Hosts {
                 _ => {}
             }
         }
-        if self.host.is_none() && labels <= UNNAMED_LABELS_MAX {
+        if self.endpoints.is_empty() && labels <= UNNAMED_LABELS_MAX {
             return Ok(None);
         }
-        let what = self.host.as_deref().map_or_else(
-            || "whose name this is nobody has said here, it may begin with a bucket's".to_owned(),
-            |host| format!("S3 is asked at {host} here"),
-        );
+        let what = match &*self.endpoints {
+            [] => "whose name this is nobody has said here, it may begin with a bucket's".to_owned(),
+            endpoints => format!("S3 is asked at {} here", endpoints.join(", ")),
+        };
         let told = format!(
             "Host: {what}: have your client use path style, at an IP address or a name of one label, or have `[r2] host` of \
              node.toml name the endpoint, which both styles may then use"
@@ -121,7 +121,7 @@ impl S3Host for Hosts {
 }
 
 /// A host without its port, as it is compared.
-fn name_of(given: &str) -> String {
+pub(crate) fn name_of(given: &str) -> String {
     let name = match given.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|octet| octet.is_ascii_digit()) => name,
         _ => given,
@@ -141,32 +141,35 @@ pub(super) mod tests {
     use super::*;
 
     /// Those of a node `fra1`.
-    pub(in crate::s3) fn hosts(host: Option<&str>) -> Hosts {
-        Hosts::new(host, &NodeName::parse("fra1").unwrap())
+    pub(in crate::s3) fn hosts(endpoints: &[&str]) -> Hosts {
+        let endpoints: Vec<_> = endpoints.iter().map(|name| (*name).to_owned()).collect();
+        Hosts::new(&endpoints, &NodeName::parse("fra1").unwrap())
     }
 
     #[test]
     fn a_name_is_an_endpoints_or_a_buckets_or_refused() {
         let refused = || Err(());
         let bucket = |name: &str| Ok(Some(name.to_owned()));
-        let configured = Some("S3.example.com:9000");
+        let none: &[&str] = &[];
+        let configured: &[&str] = &["S3.example.com:9000"];
+        let both: &[&str] = &["s3.corp.example", "s3.example.com", "as3.corp.example", "below.localhost"];
         for (host, given, expected) in [
-            (None, "", Ok(None)),
-            (None, "127.0.0.1:9000", Ok(None)),
-            (None, "192.0.2.1", Ok(None)),
-            (None, "[::1]:9000", Ok(None)),
-            (None, "[::1]", Ok(None)),
-            (None, "::1", Ok(None)),
-            (None, "proxima:9000", Ok(None)),
-            (None, "localhost:9000", Ok(None)),
-            (None, "photos.localhost:9000", bucket("photos")),
-            (None, "PHOTOS.LocalHost.", bucket("photos")),
-            (None, "photoslocalhost", Ok(None)),
-            (None, "s3.internal:9000", Ok(None)),
-            (None, "fra1.node.internal:9000", Ok(None)),
-            (None, "photos.fra1.node.internal", refused()),
-            (None, "photos.s3.internal", refused()),
-            (None, "s3.example.com", refused()),
+            (none, "", Ok(None)),
+            (none, "127.0.0.1:9000", Ok(None)),
+            (none, "192.0.2.1", Ok(None)),
+            (none, "[::1]:9000", Ok(None)),
+            (none, "[::1]", Ok(None)),
+            (none, "::1", Ok(None)),
+            (none, "proxima:9000", Ok(None)),
+            (none, "localhost:9000", Ok(None)),
+            (none, "photos.localhost:9000", bucket("photos")),
+            (none, "PHOTOS.LocalHost.", bucket("photos")),
+            (none, "photoslocalhost", Ok(None)),
+            (none, "s3.internal:9000", Ok(None)),
+            (none, "fra1.node.internal:9000", Ok(None)),
+            (none, "photos.fra1.node.internal", refused()),
+            (none, "photos.s3.internal", refused()),
+            (none, "s3.example.com", refused()),
             (configured, "s3.example.com", Ok(None)),
             (configured, "s3.example.com.:443", Ok(None)),
             (configured, "photos.S3.example.com:9000", bucket("photos")),
@@ -177,6 +180,19 @@ pub(super) mod tests {
             (configured, "photoss3.example.com", refused()),
             (configured, "s3.internal", refused()),
             (configured, "example.com", refused()),
+            (both, "s3.corp.example", Ok(None)),
+            (both, "S3.Example.com:443", Ok(None)),
+            (both, "as3.corp.example", Ok(None)),
+            (both, "below.localhost", Ok(None)),
+            (both, "photos.s3.corp.example:9000", bucket("photos")),
+            (both, "photos.s3.example.com", bucket("photos")),
+            (both, "photos.as3.corp.example", bucket("photos")),
+            (both, "photos.below.localhost", bucket("photos")),
+            (both, "a.photos.s3.example.com", bucket("a.photos")),
+            (both, "photos.localhost", bucket("photos")),
+            (both, "corp.example", refused()),
+            (both, "photos.s3.corp.example.com", refused()),
+            (both, "s3.internal", refused()),
         ] {
             let told = hosts(host).bucket_in(given);
             if let Err(refusal) = &told {
@@ -204,12 +220,12 @@ pub(super) mod tests {
             ("b.localhost", "//", Object),
         ] {
             let request = Request::builder().uri(path).header("host", given).body(()).unwrap();
-            assert_eq!(hosts(None).level(&request).unwrap(), expected, "{given} {path}");
+            assert_eq!(hosts(&[]).level(&request).unwrap(), expected, "{given} {path}");
         }
         let request =
             Request::builder().version(Version::HTTP_2).uri("http://b.localhost/k").body(()).unwrap();
-        assert_eq!(hosts(None).level(&request).unwrap(), Object);
+        assert_eq!(hosts(&[]).level(&request).unwrap(), Object);
         let request = Request::builder().uri("/k").header("host", "b.s3.example.com").body(()).unwrap();
-        assert!(hosts(None).level(&request).is_err());
+        assert!(hosts(&[]).level(&request).is_err());
     }
 }

@@ -33,7 +33,7 @@ use s3s::{S3Error, S3ErrorCode, S3Request, S3Result};
 use self::{auth::Caller, error::s3_error};
 pub(crate) use self::{
     cors::{Owners, OwnersChanged},
-    hosts::Hosts,
+    hosts::{Hosts, name_of},
 };
 use crate::buckets::Buckets;
 
