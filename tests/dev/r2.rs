@@ -73,6 +73,7 @@ fn stock_clients_of_s3_run_unmodified() {
         "test_s3_chunks.py",
         "test_s3_fields.py",
         "test_s3_front.py",
+        "test_s3_hoisted.py",
     ]);
     pytest.current_dir(scripts);
     pytest.env("PYTHONDONTWRITEBYTECODE", "1").env("PROXIMA_S3", format!("http://{}", dev.s3));

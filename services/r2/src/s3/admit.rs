@@ -11,7 +11,7 @@
 use http::{HeaderMap, Method, Request, StatusCode, header};
 use s3s::{S3Error, S3ErrorCode};
 
-use super::{error::not_offered, hosts::Hosts, shapes};
+use super::{error::not_offered, hoisted::Hoisted, hosts::Hosts, shapes};
 
 /// For how many seconds a URL may be signed; what S3 takes: a week.
 const EXPIRES_SECONDS_MAX: i64 = 604_800;
@@ -22,12 +22,8 @@ const FORM: &[u8] = b"multipart/form-data";
 /// The fields whose names begin so say what is done, and are signed.
 const SIGNED_PREFIX: &str = "x-amz-";
 
-/// What is refused before anything of it is read.
-pub(super) fn refuse<B>(request: &Request<B>, hosts: &Hosts) -> Option<S3Error> {
-    check(request, hosts).err()
-}
-
-fn check<B>(request: &Request<B>, hosts: &Hosts) -> Result<(), S3Error> {
+/// Refuses it before anything of it is read; or tells which fields stand in its query, to be put beside those that it has.
+pub(super) fn check<B>(request: &Request<B>, hosts: &Hosts) -> Result<HeaderMap, S3Error> {
     let headers = request.headers();
     if request.method() == Method::POST && headers.get_all(header::CONTENT_TYPE).iter().any(is_form) {
         return Err(not_offered("uploading by forms"));
@@ -55,17 +51,23 @@ fn check<B>(request: &Request<B>, hosts: &Hosts) -> Result<(), S3Error> {
             parts.filter_map(|part| part.strip_prefix("SignedHeaders=")).next().unwrap_or_default()
         }
         // Browsers sign no preflight.
-        (false, None) if request.method() == Method::OPTIONS => return Ok(()),
+        (false, None) if request.method() == Method::OPTIONS => return Ok(HeaderMap::new()),
         (false, None) => return Err(S3Error::with_message(S3ErrorCode::AccessDenied, "sign the request")),
     };
-    check_signed(headers, signed)?;
+    let is_signed = |name: &str| signed.split(';').any(|one| one.eq_ignore_ascii_case(name));
+    check_signed(headers, is_signed)?;
     let level = hosts.level(request)?;
     check_offered(headers, &query)?;
-    if [Method::PUT, Method::POST].contains(request.method()) {
-        check_hoisted(&query)?;
-    }
+    let method = request.method();
     // Of what is asked for by a preflight, nothing is done.
-    if request.method() == Method::OPTIONS { Ok(()) } else { shapes::check(request.method(), level, &query) }
+    if method == Method::OPTIONS {
+        return Ok(HeaderMap::new());
+    }
+    let is_url = query.has("X-Amz-Signature");
+    let hoisted = if is_url { Hoisted::of(method, level, &query) } else { Hoisted::none() };
+    check_lost(method, &query, &hoisted)?;
+    shapes::check(method, level, &query)?;
+    hoisted.read(&query, headers, is_signed)
 }
 
 /// Compared as octets: `s3s` takes parameters that are not ASCII.
@@ -78,8 +80,8 @@ fn is_form(content_type: &http::HeaderValue) -> bool {
 /// they sign.
 fn check_offered(headers: &HeaderMap, query: &Query) -> Result<(), S3Error> {
     let has = |name: &str, taken: &[&str]| {
-        let value = headers.get(name).map(|value| value.to_str().unwrap_or_default());
-        value.or_else(|| query.field(name)).is_some_and(|value| !taken.contains(&value))
+        let given = headers.get_all(name).iter().map(|value| value.to_str().unwrap_or_default());
+        given.chain(query.fields(name)).any(|value| !taken.contains(&value))
     };
     if has("x-amz-acl", &["private", "bucket-owner-full-control"]) {
         return Err(not_offered("who may reach an object is said by tokens: an access control list"));
@@ -97,16 +99,12 @@ fn check_offered(headers: &HeaderMap, query: &Query) -> Result<(), S3Error> {
     if has("x-amz-rename-source", &[]) {
         return Err(not_offered("renaming an object"));
     }
-    // Only as a field it would be heeded.
-    if query.field("x-amz-copy-source").is_some() {
-        return Err(not_offered("a copy's source in a query"));
-    }
     Ok(())
 }
 
-/// Fields that clients write into the query of a URL: those of the signature, those that are read there, and those that say nothing
-/// more. The values of some were looked at before.
-const HOISTED: [&str; 13] = [
+/// Fields that may stand in a query and are not taken from it: those of the signature, those that are read there, and those that say
+/// nothing more. The values of some were looked at before.
+const IN_QUERIES: [&str; 13] = [
     "x-amz-acl",
     "x-amz-algorithm",
     "x-amz-content-sha256",
@@ -122,25 +120,28 @@ const HOISTED: [&str; 13] = [
     "x-amz-source-expected-bucket-owner",
 ];
 /// The same: digests, which are compared where they are fields, and what a client calls itself.
-const HOISTED_PREFIXES: [&str; 2] = ["x-amz-checksum-", "x-amz-user-agent"];
+const PREFIXES_IN_QUERIES: [&str; 2] = ["x-amz-checksum-", "x-amz-user-agent"];
 
-/// Whatever else is written there would be lost: what is known of an object, its class, where it is appended.
-fn check_hoisted(query: &Query) -> Result<(), S3Error> {
+/// Whatever else is written there, and is not taken for a field, would be lost: what is known of an object, where it is appended; and
+/// from where it is copied, whatever is asked for.
+fn check_lost(method: &Method, query: &Query, hoisted: &Hoisted) -> Result<(), S3Error> {
+    let writes = [Method::PUT, Method::POST].contains(method);
     let is_lost = |name: &str| {
         let name = name.to_ascii_lowercase();
+        let may_be = IN_QUERIES.contains(&name.as_str())
+            || PREFIXES_IN_QUERIES.iter().any(|prefix| name.starts_with(prefix));
         name.starts_with(SIGNED_PREFIX)
-            && !HOISTED.contains(&name.as_str())
-            && !HOISTED_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+            && (writes && !may_be || name == "x-amz-copy-source")
+            && !hoisted.has(&name)
     };
     query.names().find(|name| is_lost(name)).map_or(Ok(()), |name| {
         let name: String = name.chars().take(64).collect();
-        Err(not_offered(&format!("{name} in a query (sign it as a field of the request, and send it so)")))
+        Err(not_offered(&format!("{name} in this query (sign it as a field of the request, and send it so)")))
     })
 }
 
 /// Every field that says what is done is signed.
-fn check_signed(headers: &HeaderMap, signed: &str) -> Result<(), S3Error> {
-    let is_signed = |name: &str| signed.split(';').any(|one| one.eq_ignore_ascii_case(name));
+fn check_signed(headers: &HeaderMap, is_signed: impl Fn(&str) -> bool) -> Result<(), S3Error> {
     let mut unsigned = headers.keys().map(header::HeaderName::as_str);
     let unsigned = unsigned.find(|name| name.starts_with(SIGNED_PREFIX) && !is_signed(name));
     let unsigned = unsigned.or_else(|| (!is_signed("host")).then_some("host"));
@@ -192,10 +193,13 @@ impl Query {
         self.0.iter().map(|(name, _)| name.as_str())
     }
 
-    /// A field of the request that stands here, in whatever case.
-    pub(super) fn field(&self, name: &str) -> Option<&str> {
-        let found = self.0.iter().find(|(given, _)| given.eq_ignore_ascii_case(name));
-        found.map(|(_, value)| value.as_str())
+    pub(super) fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
+    /// What stands here of a field of the request, in whatever case.
+    pub(super) fn fields(&self, name: &str) -> impl Iterator<Item = &str> {
+        self.pairs().filter(move |(given, _)| given.eq_ignore_ascii_case(name)).map(|(_, value)| value)
     }
 
     pub(super) fn get(&self, name: &str) -> Option<&str> {
@@ -212,7 +216,7 @@ mod tests {
         for (name, value) in fields {
             request = request.header(*name, *value);
         }
-        let error = refuse(&request.body(()).unwrap(), &hosts(&[]))?;
+        let error = check(&request.body(()).unwrap(), &hosts(&[])).err()?;
         Some((error.code().as_str().to_owned(), error.message().unwrap_or_default().to_owned()))
     }
 
@@ -281,9 +285,15 @@ mod tests {
     fn what_is_not_offered_is_refused_wherever_it_is_said() {
         let url = "/b/k?X-Amz-Expires=60&X-Amz-SignedHeaders=host&X-Amz-Signature=s";
         assert_eq!(code(Method::PUT, url, &[]), None);
-        for more in
-            ["x-amz-acl=private", "x-id=PutObject", "x-amz-checksum-crc32=AAAAAA%3D%3D", "X-Amz-User-Agent=a"]
-        {
+        for more in [
+            "x-amz-acl=private",
+            "x-id=PutObject",
+            "x-amz-checksum-crc32=AAAAAA%3D%3D",
+            "X-Amz-User-Agent=a",
+            "x-amz-meta-a=1",
+            "X-Amz-Storage-Class=STANDARD_IA",
+            "x-amz-copy-source=%2Fb%2Fother",
+        ] {
             assert_eq!(code(Method::PUT, &format!("{url}&{more}"), &[]), None, "{more}");
         }
         assert_eq!(code(Method::GET, &format!("{url}&x-amz-meta-a=1"), &[]), None, "nothing is kept by that");
@@ -291,20 +301,28 @@ mod tests {
             "x-amz-acl=public-read",
             "X-Amz-Acl=public-read",
             "x-amz-grant-read=id%3Da",
-            "x-amz-copy-source=%2Fb%2Fother",
+            "x-amz-acl=private&X-Amz-Acl=public-read",
+            "x-amz-meta-a=1&partNumber=1&uploadId=u",
+            "x-amz-server-side-encryption-customer-algorithm=AES256",
             "x-amz-rename-source=%2Fb%2Fother",
             "x-amz-server-side-encryption=aws%3Akms",
             "annotation",
             "renameObject",
-            "x-amz-meta-a=1",
-            "X-Amz-Storage-Class=STANDARD_IA",
             "x-amz-write-offset-bytes=3",
         ] {
             let told = code(Method::PUT, &format!("{url}&{more}"), &[]);
             assert_eq!(told.as_deref(), Some("NotImplemented"), "{more}");
         }
+        for more in ["x-amz-meta-a=1", "x-amz-storage-class=STANDARD_IA", "X-Amz-Copy-Source=%2Fb%2Fother"] {
+            let told = code(Method::PUT, &format!("/b/k?{more}"), &[("authorization", SIGNED)]);
+            assert_eq!(told.as_deref(), Some("NotImplemented"), "{more} where fields are signed");
+            let told = code(Method::PUT, &format!("/b/k?{more}"), &[]);
+            assert_eq!(told.as_deref(), Some("AccessDenied"), "{more} where nothing is");
+        }
+        let copied = code(Method::GET, &format!("{url}&x-amz-copy-source=%2Fb%2Fother"), &[]);
+        assert_eq!(copied.as_deref(), Some("NotImplemented"), "nothing is copied by that");
         assert_eq!(
-            code(Method::OPTIONS, &format!("{url}&annotation"), &[]),
+            code(Method::OPTIONS, &format!("{url}&annotation&x-amz-copy-source=a&x-amz-meta-a=%00"), &[]),
             None,
             "a preflight does nothing"
         );

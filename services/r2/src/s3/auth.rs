@@ -179,7 +179,7 @@ fn check_owner(headers: &HeaderMap, query: &Query, account: AccountId) -> S3Resu
     let account = account.to_string();
     for name in OWNERS {
         let given = headers.get_all(name).iter().map(|value| value.to_str().unwrap_or_default());
-        if given.chain(query.field(name)).any(|given| !given.eq_ignore_ascii_case(&account)) {
+        if given.chain(query.fields(name)).any(|given| !given.eq_ignore_ascii_case(&account)) {
             let told =
                 format!("{name}: the buckets that this access key reaches are those of account {account}");
             return Err(S3Error::with_message(S3ErrorCode::AccessDenied, told));

@@ -11,6 +11,7 @@ mod conditions;
 mod convert;
 pub(crate) mod cors;
 pub(crate) mod error;
+mod hoisted;
 mod hosts;
 mod lists;
 mod noted;

@@ -117,11 +117,13 @@ impl Door {
         let (method, version) = (request.method().clone(), request.version());
         let asked = Asked::of(&request, client, &self.pop);
         let waits_in_vain = version < Version::HTTP_2 && waits_in_vain(&request);
-        let (request, end) = paced(request);
+        let (mut request, end) = paced(request);
         let under_way = GaugeGuard::new(&self.metrics.under_way);
         // No place is taken by what is refused by its head.
-        let admitted =
-            admit::refuse(&request, &self.hosts).map_or_else(|| Ok(self.requests.take(client)), Err);
+        let admitted = admit::check(&request, &self.hosts).map(|hoisted| {
+            request.headers_mut().extend(hoisted);
+            self.requests.take(client)
+        });
         let (mut response, place) = match admitted {
             Err(refusal) => (refused(refusal)?, None),
             Ok(None) => {
