@@ -27,5 +27,5 @@ mod space;
 pub use environment::{Db, Durability, OpenError, READERS_MAX, check_octets, open, used};
 pub use fault::Fault;
 pub use id::StoreId;
-pub use own::{Commit, Own};
+pub use own::{Commit, Outcome, Own};
 pub use space::{FREE_OCTETS_MIN, FileUse, Free, Space, SpaceMetrics, Taken};

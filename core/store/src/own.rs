@@ -25,33 +25,35 @@ pub trait Commit: Send + Sync + 'static {
     /// Why it was not done.
     type Error: Clone + Send + From<Fault> + 'static;
 
-    /// Writes these, in their order, in one transaction: all of them, or none. They are on the disk then.
+    /// Writes these, in their order, in one transaction, and says what came of each. One that is refused has left nothing behind, and
+    /// those beside it are written all the same: they are on the disk when this returns.
     ///
     /// # Errors
-    /// Why one of them cannot be written.
-    fn try_commit(&self, jobs: &[Self::Job], now: Timestamp) -> Result<Vec<Self::Done>, Self::Error>;
+    /// Why nothing of them is written.
+    fn try_commit(&self, jobs: &[Self::Job], now: Timestamp) -> Result<Vec<Outcome<Self>>, Self::Error>;
 
-    /// Writes these, in one transaction; where one of them does not fit, each by its own.
-    fn commit(&self, jobs: &[Self::Job], now: Timestamp) -> Vec<Result<Self::Done, Self::Error>> {
+    /// Writes these, in one transaction; where that fails, since one of them cannot be written, each by its own.
+    fn commit(&self, jobs: &[Self::Job], now: Timestamp) -> Vec<Outcome<Self>> {
         if jobs.len() > 1
             && let Ok(done) = self.try_commit(jobs, now)
         {
-            return done.into_iter().map(Ok).collect();
+            return done;
         }
-        let alone = |job| {
-            let mut done = self.try_commit(std::slice::from_ref(job), now)?;
-            Ok(done.pop().expect("one job, one outcome"))
-        };
+        let alone =
+            |job| self.try_commit(std::slice::from_ref(job), now)?.pop().expect("one job, one outcome");
         jobs.iter().map(alone).collect()
     }
 }
+
+/// What came of one job: it is done, or refused.
+pub type Outcome<S> = Result<<S as Commit>::Done, <S as Commit>::Error>;
 
 /// The node ends, or whoever writes has.
 fn ended<E>(_: E) -> Fault {
     Fault::Broken("the store is not served any more".to_owned())
 }
 
-type Waiting<S> = (<S as Commit>::Job, oneshot::Sender<Result<<S as Commit>::Done, <S as Commit>::Error>>);
+type Waiting<S> = (<S as Commit>::Job, oneshot::Sender<Outcome<S>>);
 
 /// See the module.
 pub struct Own<S: Commit> {
@@ -113,7 +115,7 @@ impl<S: Commit> Own<S> {
     ///
     /// # Errors
     /// Why it is not.
-    pub async fn commit(&self, job: S::Job) -> Result<S::Done, S::Error> {
+    pub async fn commit(&self, job: S::Job) -> Outcome<S> {
         if let Err(error) = &self.store {
             return Err(error.clone());
         }
@@ -134,5 +136,39 @@ impl<S: Commit> Own<S> {
         let _place = self.reads.acquire().await.map_err(ended)?;
         let now = self.clock.now();
         tokio::task::spawn_blocking(move || read(&store, now)).await.map_err(ended)?
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A store of numbers, of which each transaction takes those below ten, and cannot be made with one above twenty.
+    #[derive(Default)]
+    struct Numbers(Mutex<Vec<Vec<u8>>>);
+
+    impl Commit for Numbers {
+        type Job = u8;
+        type Done = u8;
+        type Error = Fault;
+
+        fn try_commit(&self, jobs: &[u8], _: Timestamp) -> Result<Vec<Outcome<Self>>, Fault> {
+            if jobs.iter().any(|job| *job > 20) {
+                return Err(Fault::Busy);
+            }
+            self.0.lock().unwrap().push(jobs.to_vec());
+            let full = || Fault::Full(String::new());
+            Ok(jobs.iter().map(|job| if *job < 10 { Ok(*job) } else { Err(full()) }).collect())
+        }
+    }
+
+    #[test]
+    fn what_is_refused_costs_those_beside_it_no_transaction_and_what_breaks_one_is_written_by_its_own() {
+        let full = || Err(Fault::Full(String::new()));
+        let (numbers, now) = (Numbers::default(), Timestamp::from_millis(0));
+        assert_eq!(numbers.commit(&[1, 11, 2], now), [Ok(1), full(), Ok(2)]);
+        assert_eq!(*numbers.0.lock().unwrap(), [[1, 11, 2]]);
+        assert_eq!(numbers.commit(&[3, 21, 12], now), [Ok(3), Err(Fault::Busy), full()]);
+        assert_eq!(numbers.0.lock().unwrap()[1..], [[3], [12]]);
     }
 }

@@ -5,7 +5,7 @@ use std::ops::Bound;
 use heed::RwTxn;
 use proxima_model::{KvKey, KvNamespaceId, Timestamp};
 use proxima_pipeline::KvValue;
-use proxima_store::{Commit, FileUse};
+use proxima_store::{Commit, FileUse, Outcome};
 
 use super::{
     EIGHTHS_FOR_VALUES, Store, StoreError, Version, damaged,
@@ -40,6 +40,7 @@ pub(crate) struct Done {
 }
 
 /// What a transaction goes by: the last of it is in the store, not in memory, since another process may have it open.
+#[derive(Clone, Copy)]
 pub(super) struct Ledger {
     pub(super) next: u64,
     clock: StampClock,
@@ -52,46 +53,106 @@ impl Commit for Store {
     type Done = Done;
     type Error = StoreError;
 
-    fn try_commit(&self, jobs: &[Job], now: Timestamp) -> Result<Vec<Done>, StoreError> {
+    fn try_commit(&self, jobs: &[Job], now: Timestamp) -> Result<Vec<Outcome<Self>>, StoreError> {
         self.write_all(jobs, now).map_err(|error| self.explain(error))
     }
 }
 
 impl Store {
-    fn write_all(&self, jobs: &[Job], now: Timestamp) -> Result<Vec<Done>, StoreError> {
+    fn write_all(&self, jobs: &[Job], now: Timestamp) -> Result<Vec<Outcome<Self>>, StoreError> {
         let mut txn = self.env.write_txn()?;
         let mut ledger = self.ledger(&txn)?;
         let mut all = Vec::with_capacity(jobs.len());
         for job in jobs {
-            let mut done = Done::default();
-            match job {
+            all.push(match job {
                 Job::Write(namespace, writes) => {
-                    for (key, value) in writes {
-                        let stamp = ledger.clock.next(now, &self.me, self.ahead_ms_max)?;
-                        done.stamps.push(stamp.clone());
-                        let write = (*namespace, key, &stamp, value.as_ref());
-                        done.taken += usize::from(self.write(&mut txn, &mut ledger, write, now)?);
-                    }
+                    self.write_whole(&mut txn, &mut ledger, (*namespace, writes), now)?
                 }
-                Job::Merge(versions) => {
-                    for Version { namespace, key, stamp, value } in versions {
-                        ledger.clock.see(stamp, now)?;
-                        let write = (*namespace, key, stamp, value.as_ref());
-                        done.taken += usize::from(self.write(&mut txn, &mut ledger, write, now)?);
-                    }
-                }
+                Job::Merge(versions) => self.merge(&mut txn, &mut ledger, versions, now)?,
                 Job::Cursor(server, [before, cursor]) => {
-                    if self.cursor_in(&txn, server)? == *before {
+                    let is_so = self.cursor_in(&txn, server)? == *before;
+                    if is_so {
                         self.cursors.put(&mut txn, server.as_bytes(), &cursor.write())?;
-                        done.taken += 1;
                     }
+                    Ok(Done { taken: is_so.into(), ..Done::default() })
                 }
-            }
-            all.push(done);
+            });
         }
-        self.keep(&mut txn, &ledger)?;
-        txn.commit()?;
+        // What is refused takes nothing, and waits for no disk.
+        if all.iter().any(Result::is_ok) {
+            self.keep(&mut txn, &ledger)?;
+            txn.commit()?;
+        }
         Ok(all)
+    }
+
+    /// Writes of clients. Several are a transaction within the one of all: where one of them is refused, it is thrown away with what
+    /// was written before that one.
+    fn write_whole(
+        &self,
+        txn: &mut RwTxn<'_>,
+        ledger: &mut Ledger,
+        writes: (KvNamespaceId, &[(KvKey, Option<KvValue>)]),
+        now: Timestamp,
+    ) -> Result<Outcome<Self>, StoreError> {
+        if writes.1.len() < 2 {
+            return self.write_each(txn, ledger, writes, now);
+        }
+        let before = *ledger;
+        let mut within = self.env.nested_write_txn(txn)?;
+        let outcome = self.write_each(&mut within, ledger, writes, now)?;
+        match outcome {
+            Ok(_) => within.commit()?,
+            Err(_) => {
+                within.abort();
+                *ledger = before;
+            }
+        }
+        Ok(outcome)
+    }
+
+    fn write_each(
+        &self,
+        txn: &mut RwTxn<'_>,
+        ledger: &mut Ledger,
+        (namespace, writes): (KvNamespaceId, &[(KvKey, Option<KvValue>)]),
+        now: Timestamp,
+    ) -> Result<Outcome<Self>, StoreError> {
+        let mut done = Done::default();
+        for (key, value) in writes {
+            let stamp = match ledger.clock.next(now, &self.me, self.ahead_ms_max) {
+                Ok(stamp) => stamp,
+                Err(ahead) => return Ok(Err(ahead.into())),
+            };
+            match self.write(txn, ledger, (namespace, key, &stamp, value.as_ref()), now)? {
+                Ok(is_written) => done.taken += usize::from(is_written),
+                Err(refusal) => return Ok(Err(refusal)),
+            }
+            done.stamps.push(stamp);
+        }
+        Ok(Ok(done))
+    }
+
+    fn merge(
+        &self,
+        txn: &mut RwTxn<'_>,
+        ledger: &mut Ledger,
+        versions: &[Version],
+        now: Timestamp,
+    ) -> Result<Outcome<Self>, StoreError> {
+        let mut clock = ledger.clock;
+        if let Err(ahead) = versions.iter().try_for_each(|version| clock.see(&version.stamp, now)) {
+            return Ok(Err(ahead.into()));
+        }
+        ledger.clock = clock;
+        let mut done = Done::default();
+        for Version { namespace, key, stamp, value } in versions {
+            match self.write(txn, ledger, (*namespace, key, stamp, value.as_ref()), now)? {
+                Ok(is_written) => done.taken += usize::from(is_written),
+                Err(refusal) => return Ok(Err(refusal)),
+            }
+        }
+        Ok(Ok(done))
     }
 
     /// Writes down what the next transaction goes by.
@@ -115,37 +176,46 @@ impl Store {
         Ok(Ledger { next, clock, of_file })
     }
 
-    /// Writes one version, unless what is there is as late; whether it was written.
+    /// Writes one version, unless what is there is as late; whether it was written. What is refused has changed nothing.
     fn write(
         &self,
         txn: &mut RwTxn<'_>,
         ledger: &mut Ledger,
         (namespace, key, stamp, value): (KvNamespaceId, &KvKey, &Stamp, Option<&KvValue>),
         now: Timestamp,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<Result<bool, StoreError>, StoreError> {
         let at = (namespace, key);
+        let (mut former, mut freed) = (Vec::new(), 0);
         for index in [&self.keys, &self.gone] {
             let Some(number) = index.find(txn, at)? else { continue };
-            if Row::read(self.row_octets(txn, number)?)?.stamp >= *stamp {
-                return Ok(false);
+            let row = Row::read(self.row_octets(txn, number)?)?;
+            if row.stamp >= *stamp {
+                return Ok(Ok(false));
             }
-            self.remove(txn, number)?;
+            freed += row.value.filter(|_| row.has_pieces()).map_or(0, |about| about.octets());
+            former.push(number);
         }
         // What has run out while it was under way has been gone since then.
         let run_out = value.and_then(|value| value.expires).filter(|at| *at <= now);
         let value = value.filter(|_| run_out.is_none());
         let gone_ms = run_out.map_or(stamp.at_ms, Timestamp::as_millis);
-        if value.is_none() && sweep::is_forgotten(gone_ms, now) {
-            // Nobody has to be told any more; to write it anew would have servers tell each other for ever.
-            return Ok(false);
+        let octets = value.map_or(&[][..], |value| &value.value);
+        // Nobody has to be told any more; to write it anew would have servers tell each other for ever.
+        let is_forgotten = value.is_none() && sweep::is_forgotten(gone_ms, now);
+        if value.is_some()
+            && let Some(lack) = self.lack_of_room(txn, ledger, octets.len(), freed)?
+        {
+            return Ok(Err(lack));
         }
-        if let Some(value) = value {
-            self.check_room(txn, ledger, value.value.len())?;
+        for number in former {
+            self.remove(txn, number)?;
+        }
+        if is_forgotten {
+            return Ok(Ok(false));
         }
         let number = Number(ledger.next);
         ledger.next += 1;
         let about = value.map(|it| About::new(it.metadata.as_deref(), it.expires, it.value.len()));
-        let octets = value.map_or(&[][..], |value| &value.value);
         let is_short = octets.len() <= SHORT_OCTETS_MAX;
         if !is_short {
             for (piece, octets) in (0_u32..).zip(octets.chunks(PIECE_OCTETS)) {
@@ -167,21 +237,27 @@ impl Store {
         }
         let index = if about.is_some() { self.keys } else { self.gone };
         index.put(txn, at, number, &mut ledger.next)?;
-        Ok(true)
+        ledger.of_file.used += octets.len() as u64;
+        Ok(Ok(true))
     }
 
-    /// Whether a value of so many octets may be kept beside what there is, and on the disk.
-    fn check_room(&self, txn: &RwTxn<'_>, ledger: &mut Ledger, octets: usize) -> Result<(), StoreError> {
+    /// Why a value of so many octets is not kept beside what there is and what it takes the place of, and on the disk; nothing, if
+    /// it can be.
+    fn lack_of_room(
+        &self,
+        txn: &RwTxn<'_>,
+        ledger: &Ledger,
+        octets: usize,
+        freed: usize,
+    ) -> Result<Option<StoreError>, StoreError> {
         let max = self.octets_max / 8 * EIGHTHS_FOR_VALUES;
-        let used = self.used(txn)?;
-        if used.saturating_add(octets) <= max {
-            self.space.check_growth(octets as u64, ledger.of_file)?;
-            ledger.of_file.used += octets as u64;
-            return Ok(());
+        let used = self.used(txn)?.saturating_sub(freed);
+        if used.saturating_add(octets) > max {
+            return Ok(Some(StoreError::Full(format!(
+                "{used} of {max} octets are used; [kv] store_bytes_max says how many may be"
+            ))));
         }
-        Err(StoreError::Full(format!(
-            "{used} of {max} octets are used; [kv] store_bytes_max says how many may be"
-        )))
+        Ok(self.space.check_growth(octets as u64, ledger.of_file).err().map(StoreError::from))
     }
 
     /// Takes a row away, with all that belongs to it.

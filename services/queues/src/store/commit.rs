@@ -8,7 +8,7 @@ use std::{
 use heed::RwTxn;
 use proxima_model::{NodeName, QueueId, Timestamp};
 use proxima_pipeline::QueueBacklog;
-use proxima_store::{Commit, FileUse, StoreId};
+use proxima_store::{Commit, FileUse, Outcome, StoreId};
 
 use super::{
     SIXTEENTHS_FOR_MESSAGES, SIXTEENTHS_FOR_STATES, Store, StoreError,
@@ -106,29 +106,25 @@ pub(crate) struct Done {
     pub(crate) queues: HashSet<QueueId>,
 }
 
-/// What came of a job that does not fail: it is done, or refused before anything of it was written, so that the others of its moment
-/// are written all the same.
-pub(crate) type Outcome = Result<Done, StoreError>;
-
 impl Commit for Store {
     type Job = Job;
-    type Done = Outcome;
+    type Done = Done;
     type Error = StoreError;
 
-    fn try_commit(&self, jobs: &[Job], now: Timestamp) -> Result<Vec<Outcome>, StoreError> {
+    fn try_commit(&self, jobs: &[Job], now: Timestamp) -> Result<Vec<Outcome<Self>>, StoreError> {
         self.write_all(jobs, now).map_err(|error| self.explain(error))
     }
 }
 
 impl Store {
-    fn write_all(&self, jobs: &[Job], now: Timestamp) -> Result<Vec<Outcome>, StoreError> {
+    fn write_all(&self, jobs: &[Job], now: Timestamp) -> Result<Vec<Outcome<Self>>, StoreError> {
         let mut txn = self.env.write_txn()?;
         let done = jobs.iter().map(|job| self.perform(&mut txn, job, now)).collect::<Result<_, _>>()?;
         txn.commit()?;
         Ok(done)
     }
 
-    fn perform(&self, txn: &mut RwTxn<'_>, job: &Job, now: Timestamp) -> Result<Outcome, StoreError> {
+    fn perform(&self, txn: &mut RwTxn<'_>, job: &Job, now: Timestamp) -> Result<Outcome<Self>, StoreError> {
         if let Some(refusal) = self.refusal(txn, job)? {
             return Ok(Err(refusal));
         }

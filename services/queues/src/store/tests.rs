@@ -36,7 +36,7 @@ fn message(text: &str, due_in_ms: i64) -> Message {
 }
 
 fn do_one(store: &Store, job: Job) -> Result<Done, StoreError> {
-    store.commit(&[job], NOW).pop().expect("one outcome").flatten()
+    store.commit(&[job], NOW).pop().expect("one outcome")
 }
 
 fn put_of(messages: Vec<Message>) -> Job {
@@ -95,7 +95,7 @@ fn what_is_acknowledged_is_gone_and_not_by_a_lease_that_has_run_out() {
     assert_eq!(do_one(&store, ack(one.id, 1)).expect("written").counts.stale, 1, "it is gone");
     assert_eq!(ready_at(&store, 1_000), ["two"]);
     let later = Timestamp::from_millis(NOW.as_millis() + 1_000);
-    store.commit(&[lease], later).pop().expect("one outcome").flatten().expect("readable");
+    store.commit(&[lease], later).pop().expect("one outcome").expect("readable");
     assert_eq!(do_one(&store, ack(two.id, 1)).expect("written").counts.stale, 1, "somebody else has it");
     assert_eq!(do_one(&store, ack(two.id, 2)).expect("written").counts.acked, 1);
     assert_eq!(store.queues().expect("readable"), []);
@@ -292,7 +292,7 @@ fn what_comes_in_one_moment_is_written_by_one_transaction_though_a_queue_among_i
     };
     let before = last_transaction(&store);
     let jobs = [put(QUEUE, 100), put(QUEUE, 1), put(OTHER, 100), put(OTHER, 1)];
-    let done: Vec<_> = store.commit(&jobs, NOW).into_iter().map(|done| done.flatten().is_ok()).collect();
+    let done: Vec<_> = store.commit(&jobs, NOW).into_iter().map(|done| done.is_ok()).collect();
     assert_eq!(done, [true, false, true, false]);
     assert_eq!(last_transaction(&store), before + 1);
 }

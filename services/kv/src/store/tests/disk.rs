@@ -70,3 +70,21 @@ fn one_transaction_does_not_count_on_what_it_frees_itself() {
     assert!(matches!(over, Err(StoreError::Full(_))), "{over:?}");
     assert_eq!(file(), before);
 }
+
+#[test]
+fn what_is_refused_costs_those_beside_it_no_transaction_of_their_own() {
+    let folder = Folder::new();
+    let space = Space::with(Arc::new(|| Ok(FREE_MIN)), FREE_MIN);
+    let store = Store::open(folder.0.path(), 256 * MIB, space, &node("a")).expect("a store");
+    let before = store.env.info().last_txn_id;
+    let name = |number: u8| key(&format!("k{number}"));
+    let write = |writes| Job::Write(namespace(1), writes);
+    let mut jobs: Vec<_> = (0..100).map(|number| write(vec![(name(number), large(number))])).collect();
+    jobs.extend((100..200).map(|number| write(vec![(name(number), None), (name(number), large(number))])));
+    jobs.extend((0..56).map(|number| write(vec![(name(number), None), (name(number + 56), None)])));
+    let outcomes = store.commit(&jobs, NOW);
+    assert_eq!(store.env.info().last_txn_id, before + 1);
+    assert!(outcomes[..200].iter().all(|it| matches!(it, Err(StoreError::Full(_)))), "{outcomes:?}");
+    assert!(outcomes[200..].iter().all(|it| it.as_ref().is_ok_and(|done| done.taken == 2)), "{outcomes:?}");
+    assert_eq!(store.counts(), [112, 0, 112, 112], "of what was refused in the middle nothing is left");
+}
