@@ -140,12 +140,13 @@ impl Space {
         }
     }
 
-    /// The same of what is small and gives room later.
+    /// The same of what is small and gives room later, or is as little as a row: half of what is left free is for that. By what the
+    /// transaction under way has written so far the file has grown then.
     ///
     /// # Errors
     /// As [`Self::check_growth`].
     pub fn check_small_growth(&self, of: FileUse) -> Result<(), Fault> {
-        if of.growth(1) == 0 { Ok(()) } else { self.check_rows() }
+        if of.growth(1) == 0 { Ok(()) } else { self.check(of.grown(), self.0.free_octets_min / 2) }
     }
 
     /// Whether so many octets can be written and so many are left.
@@ -235,9 +236,12 @@ impl FileUse {
     fn growth(self, octets: u64) -> u64 {
         let spare = self.file.saturating_sub(self.used);
         let usable = spare.saturating_sub(spare / SPARE_PART_OF_LIST + SPARE_OCTETS_MIN);
-        // By what the transaction has written so far it may have grown already.
-        let grown = self.used.saturating_sub(self.file);
-        octets.max(1).saturating_add(grown).saturating_sub(usable)
+        octets.max(1).saturating_add(self.grown()).saturating_sub(usable)
+    }
+
+    /// By how much it grows by what the transaction under way has written so far.
+    fn grown(self) -> u64 {
+        self.used.saturating_sub(self.file)
     }
 }
 
@@ -298,6 +302,8 @@ mod tests {
         assert!(free.check_growth(1_000, of).is_ok() && free.check_growth(1_001, of).is_err());
         let of = FileUse { used: of.file + 300, ..of };
         assert!(free.check_growth(700, of).is_ok() && free.check_growth(701, of).is_err());
+        let [enough, less] = [500, 499].map(|free| Space::with(Arc::new(move || Ok(free)), 400));
+        assert!(enough.check_small_growth(of).is_ok() && less.check_small_growth(of).is_err());
     }
 
     #[test]

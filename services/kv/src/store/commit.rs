@@ -8,7 +8,7 @@ use proxima_pipeline::KvValue;
 use proxima_store::{Commit, FileUse, Outcome};
 
 use super::{
-    EIGHTHS_FOR_VALUES, Store, StoreError, Version, damaged,
+    SIXTEENTHS_FOR_NOTES, SIXTEENTHS_FOR_VALUES, Store, StoreError, Version, damaged,
     feed::{Cursor, Number},
     row::{About, PIECE_OCTETS, Row, SHORT_OCTETS_MAX},
     sweep,
@@ -28,6 +28,15 @@ pub(crate) enum Job {
     /// What was taken over from another server, under a name of that: before, and now. Not, if something else is noted meanwhile:
     /// that nothing was ([`Store::revive`]).
     Cursor(String, [Cursor; 2]),
+}
+
+/// What takes room.
+#[derive(Clone, Copy)]
+enum Taking {
+    /// A value of so many octets, which takes the place of one of so many.
+    Value(usize, usize),
+    /// A deletion of what is not there. One of what is there takes its place, and there are no more of these than rows.
+    Note,
 }
 
 /// What became of it.
@@ -202,9 +211,12 @@ impl Store {
         let octets = value.map_or(&[][..], |value| &value.value);
         // Nobody has to be told any more; to write it anew would have servers tell each other for ever.
         let is_forgotten = value.is_none() && sweep::is_forgotten(gone_ms, now);
-        if value.is_some()
-            && let Some(lack) = self.lack_of_room(txn, ledger, octets.len(), freed)?
-        {
+        let taking = match value {
+            Some(_) => Some(Taking::Value(octets.len(), freed)),
+            None => (former.is_empty() && !is_forgotten).then_some(Taking::Note),
+        };
+        let lack = taking.map_or(Ok(None), |taking| self.lack_of_room(txn, ledger, taking))?;
+        if let Some(lack) = lack {
             return Ok(Err(lack));
         }
         for number in former {
@@ -217,11 +229,10 @@ impl Store {
         ledger.next += 1;
         let about = value.map(|it| About::new(it.metadata.as_deref(), it.expires, it.value.len()));
         let is_short = octets.len() <= SHORT_OCTETS_MAX;
-        if !is_short {
-            for (piece, octets) in (0_u32..).zip(octets.chunks(PIECE_OCTETS)) {
-                let key = [&number.octets()[..], &piece.to_be_bytes()].concat();
-                self.pieces.put(txn, &key, octets)?;
-            }
+        let (short, long) = octets.split_at(if is_short { octets.len() } else { 0 });
+        for (piece, octets) in (0_u32..).zip(long.chunks(PIECE_OCTETS)) {
+            let key = [&number.octets()[..], &piece.to_be_bytes()].concat();
+            self.pieces.put(txn, &key, octets)?;
         }
         let row = Row {
             namespace: *namespace.as_bytes(),
@@ -229,35 +240,41 @@ impl Store {
             stamp: stamp.clone(),
             value: about,
             gone_ms,
-            short: if is_short { octets } else { &[] },
+            short,
         };
-        self.rows.put(txn, &number.octets(), &row.write()?)?;
+        let row_octets = row.write()?;
+        self.rows.put(txn, &number.octets(), &row_octets)?;
         if let Some(due) = sweep::due(&row, number) {
             self.due.put(txn, &due, &[])?;
         }
         let index = if about.is_some() { self.keys } else { self.gone };
         index.put(txn, at, number, &mut ledger.next)?;
-        ledger.of_file.used += octets.len() as u64;
+        ledger.of_file.used += (row_octets.len() + key.as_str().len() + long.len()) as u64;
         Ok(Ok(true))
     }
 
-    /// Why a value of so many octets is not kept beside what there is and what it takes the place of, and on the disk; nothing, if
-    /// it can be.
+    /// What is said where this has no room beside what there is, in the map or on the disk; nothing where it has.
     fn lack_of_room(
         &self,
         txn: &RwTxn<'_>,
         ledger: &Ledger,
-        octets: usize,
-        freed: usize,
+        taking: Taking,
     ) -> Result<Option<StoreError>, StoreError> {
-        let max = self.octets_max / 8 * EIGHTHS_FOR_VALUES;
-        let used = self.used(txn)?.saturating_sub(freed);
+        let (octets, freed, sixteenths) = match taking {
+            Taking::Value(octets, freed) => (octets, freed, SIXTEENTHS_FOR_VALUES),
+            Taking::Note => (0, 0, SIXTEENTHS_FOR_NOTES),
+        };
+        let (used, max) = (self.used(txn)?.saturating_sub(freed), self.octets_max / 16 * sixteenths);
         if used.saturating_add(octets) > max {
             return Ok(Some(StoreError::Full(format!(
                 "{used} of {max} octets are used; [kv] store_bytes_max says how many may be"
             ))));
         }
-        Ok(self.space.check_growth(octets as u64, ledger.of_file).err().map(StoreError::from))
+        let on_disk = match taking {
+            Taking::Value(octets, _) => self.space.check_growth(octets as u64, ledger.of_file),
+            Taking::Note => self.space.check_small_growth(ledger.of_file),
+        };
+        Ok(on_disk.err().map(StoreError::from))
     }
 
     /// Takes a row away, with all that belongs to it.

@@ -23,7 +23,8 @@
 //!   transaction decides by is kept in memory, but since when a namespace is absent: each waits by itself before it sweeps.
 //!
 //! Limits: octets ([`KvConfig::store_bytes_max`](crate::KvConfig)), of which an eighth is for deletions and what LMDB copies; what is
-//! left of the disk ([`Space`]); rows of one transaction of upkeep; readers.
+//! left of the disk ([`Space`]), of which half is for deletions of keys that are not here, and all of it for those of keys that
+//! are; rows of one transaction of upkeep; readers.
 
 mod commit;
 mod feed;
@@ -51,9 +52,12 @@ use crate::{
     stamp::{AHEAD_MS_MAX, Ahead, Stamp},
 };
 
-/// What may be used of the map by values, in eighths; the rest is for deletions, which must be possible where nothing else is,
-/// and for what LMDB copies of pages that others still read.
-const EIGHTHS_FOR_VALUES: usize = 7;
+/// What may be used of the map by values, in sixteenths.
+const SIXTEENTHS_FOR_VALUES: usize = 14;
+/// What may be used before it is not noted any more that keys were deleted of which nothing is known here: these give no room, and
+/// could come for ever. The rest is for all other deletions, which must be possible where nothing else is, and for what LMDB
+/// copies of pages that others still read.
+const SIXTEENTHS_FOR_NOTES: usize = 15;
 /// Rows that are looked at in one go, for a feed or a listing, whoever's they are and whether or not they are told of.
 const LOOKED_AT_MAX: usize = 10_000;
 

@@ -88,3 +88,54 @@ fn what_is_refused_costs_those_beside_it_no_transaction_of_their_own() {
     assert!(outcomes[200..].iter().all(|it| it.as_ref().is_ok_and(|done| done.taken == 2)), "{outcomes:?}");
     assert_eq!(store.counts(), [112, 0, 112, 112], "of what was refused in the middle nothing is left");
 }
+
+#[test]
+fn deletions_of_what_is_not_there_stop_before_the_end_of_the_disk_and_those_of_what_is_there_do_not() {
+    let (folder, left) = (Folder::new(), Arc::new(AtomicU64::new(FREE_MIN)));
+    let of_disk = Arc::clone(&left);
+    let space = Space::with(Arc::new(move || Ok(of_disk.load(Ordering::Relaxed))), FREE_MIN);
+    let store = Store::open(folder.0.path(), 256 * MIB, space, &node("a")).expect("a store");
+    let deleted = |text: &str, ms| store.put(text, None, later(ms));
+    left.store(u64::MAX, Ordering::Relaxed);
+    for text in ["here", "also here"] {
+        store.put(text, Some(value("x")), NOW).expect("there is room");
+    }
+    left.store(FREE_MIN / 2, Ordering::Relaxed);
+    assert!(deleted("absent", 1).is_ok());
+    left.store(FREE_MIN / 2 - 1, Ordering::Relaxed);
+    assert!(matches!(deleted("another", 2), Err(StoreError::Full(_))));
+    assert!(deleted("absent", 2).is_ok(), "it is noted already");
+    left.store(0, Ordering::Relaxed);
+    assert!(deleted("here", 3).is_ok());
+    let forgotten = Version { namespace: namespace(1), key: key("old"), stamp: at(0, "b"), value: None };
+    let much_later = later(sweep::DELETIONS_KEPT_MS);
+    let done = store.commit(&[Job::Merge(vec![forgotten])], much_later).remove(0);
+    assert_eq!(done, Ok(Done::default()), "what need not be noted needs no room");
+
+    // Of one transaction, too: what it has written so far is not on the disk yet.
+    left.store(FREE_MIN / 2 + MIB, Ordering::Relaxed);
+    let long = |number: usize| key(&format!("{number:0>512}"));
+    let jobs: Vec<_> =
+        (0..8_000).map(|number| Job::Write(namespace(1), vec![(long(number), None)])).collect();
+    let outcomes = store.commit(&jobs, later(4));
+    let taken = outcomes.iter().filter(|outcome| outcome.is_ok()).count();
+    assert!((500..3_000).contains(&taken), "{taken}");
+    assert!(deleted("also here", 5).is_ok());
+}
+
+#[test]
+fn deletions_of_what_is_not_there_leave_room_in_a_full_store_for_those_of_what_is() {
+    let folder = Folder::new();
+    let store = folder.open_with(8 * MIB);
+    store.put("here", Some(value("x")), NOW).expect("there is room");
+    let all = |round: usize| {
+        (0..100).map(|number| (key(&format!("{:0>512}", round * 100 + number)), None)).collect()
+    };
+    let refused =
+        (0..300).find_map(|round| store.commit(&[Job::Write(namespace(1), all(round))], NOW).remove(0).err());
+    assert!(
+        matches!(&refused, Some(StoreError::Full(why)) if why.contains("store_bytes_max")),
+        "{refused:?}"
+    );
+    store.put("here", None, later(1)).expect("deleted");
+}
