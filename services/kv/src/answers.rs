@@ -91,7 +91,7 @@ impl Answers {
             Question::Merge(versions) => {
                 let done = kv.own.commit(Job::Merge(versions)).await?;
                 kv.metrics.merged.inc_by(done.taken as u64);
-                Ok(Answer::Done)
+                done.lacked.map_or(Ok(Answer::Done), |lacked| Err(lacked.why.into()))
             }
             Question::Changes { store, since } => self.changes(asker, store, since, None).await,
             Question::ChangesAmong { among: Among::Digest(digest), .. } if digest != kv.map => {
@@ -103,7 +103,10 @@ impl Answers {
             Question::ChangesAmong { store, since, among: Among::Servers(servers) } => {
                 self.changes(asker, store, since, Some(servers)).await
             }
-            Question::Versions { store, numbers } => self.versions(store, numbers, taken).await,
+            Question::Versions { store, numbers } => self.versions(store, numbers, u32::MAX, taken).await,
+            Question::VersionsUpTo { store, numbers, value_octets_max } => {
+                self.versions(store, numbers, value_octets_max, taken).await
+            }
             Question::Forget(names) => {
                 names.iter().for_each(|name| kv.forget(name));
                 Ok(Answer::Done)
@@ -154,12 +157,13 @@ impl Answers {
         &self,
         store: StoreId,
         numbers: Vec<Number>,
+        value_octets_max: u32,
         taken: &mut Vec<Taken>,
     ) -> Result<Answer, Refusal> {
         let kv = &self.0;
-        let room = kv.room.clone();
+        let (room, octets) = (kv.room.clone(), [VERSIONS_OCTETS, value_octets_max as usize]);
         let read = kv.own.read(move |own, _| match store == own.id() {
-            true => own.versions(&numbers, VERSIONS_OCTETS, &room).map(Some),
+            true => own.versions(&numbers, octets, &room).map(Some),
             false => Ok(None),
         });
         let read = read.await?;

@@ -36,6 +36,7 @@ mod config;
 mod flights;
 mod forgets;
 mod kv;
+mod lacks;
 mod metrics;
 mod named;
 mod own;

@@ -43,6 +43,7 @@ pub(crate) struct Counted {
     pub(crate) alone: Counter,
     pub(crate) unsent: Gauge,
     pub(crate) unsettled: Gauge,
+    pub(crate) lacking: Gauge,
     pub(crate) forgets: Counter,
     pub(crate) forgets_lost: Counter,
     pub(crate) swept: Counter,
@@ -82,6 +83,7 @@ impl Metrics {
                 "Servers from which it is not taken over yet what was missed before the start",
                 &counted.unsettled,
             ),
+            ("lacking", "Servers that have what has no room here", &counted.lacking),
             ("store_octets", "Octets of the store that are in use", &counted.store_octets),
             ("cache_octets", "Octets of the cache that are in use", &counted.cache_octets),
         ] {

@@ -55,6 +55,7 @@ impl Kind {
             Question::Changes { .. }
             | Question::ChangesAmong { .. }
             | Question::Versions { .. }
+            | Question::VersionsUpTo { .. }
             | Question::Nudge => Self::Upkeep,
         }
     }

@@ -11,6 +11,9 @@
 //! Keys and stamps are asked for before values: most of what was pushed is told once more, and costs no more than that. What a
 //! server has of namespaces that were moved to another one, because servers were added, is pulled by that one in the same way.
 //! Which namespaces they share follows from a list of servers, and is the asker's to say: N is noted for its list.
+//!
+//! What has no room here holds up nothing that needs none, such as a deletion: N stays in front of it, so that it is asked for
+//! again (`lacks.rs`), and until a value has come this server is no home, if it has not been one since it started.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -34,6 +37,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     kv::{Kv, Writes},
+    lacks::{Lacks, Pass},
     place,
     reach::{Kind, Unanswered},
     stamp::{self, Stamp},
@@ -70,6 +74,7 @@ pub(crate) struct Replication {
     unsettled_count: Gauge,
     /// When all was taken over from a server, the last time.
     in_step: Mutex<HashMap<NodeName, Instant>>,
+    pub(crate) lacks: Lacks,
     /// Writes that a server has missed.
     behind: Mutex<HashMap<NodeName, u64>>,
     pulls: mpsc::Sender<NodeName>,
@@ -86,6 +91,7 @@ impl Replication {
             unsettled: Mutex::new(others.into_iter().cloned().collect()),
             unsettled_count: unsettled,
             in_step: Mutex::default(),
+            lacks: Lacks::default(),
             behind: Mutex::default(),
             pulls,
             waiting: Mutex::new(Some(waiting)),
@@ -164,16 +170,21 @@ enum NotPulled {
     Misunderstood,
     #[error(transparent)]
     Own(#[from] StoreError),
+    /// All was looked at, and what there is room for is here.
+    #[error("not all has room here: {why}")]
+    Lacked { why: StoreError, of_values: bool },
 }
 
 impl NotPulled {
-    /// Whether it is no use to wait for that server: it is away; or nobody can read its store; or its version does not tell.
-    const fn is_final(&self) -> bool {
+    /// Whether it is no use to wait for that server: it is away; or nobody can read its store; or its version does not tell; or nothing
+    /// is lacking but that keys were deleted of which there is nothing here.
+    fn is_final(&self) -> bool {
         match self {
             Self::Misunderstood | Self::Unanswered(Unanswered::Away(_)) => true,
             Self::Unanswered(Unanswered::Refused(refusal)) => {
                 matches!(refusal, Refusal::Broken(_) | Refusal::NotUnderstood)
             }
+            Self::Lacked { of_values, .. } => !of_values,
             Self::Unanswered(Unanswered::NoRoom) | Self::Own(_) => false,
         }
     }
@@ -261,26 +272,29 @@ impl Kv {
         let begun = Instant::now();
         let name = self.cursor_of(server, asking);
         let known = name.clone();
-        let mut cursor = self.own.read(move |store, _| store.cursor(&known)).await?;
-        let mut has_all = true;
-        loop {
+        let noted = self.own.read(move |store, _| store.cursor(&known)).await?;
+        let mut pass = self.replication.lacks.begin(&name, noted);
+        let (mut cursor, mut has_all) = (pass.from, pass.why.is_none());
+        let up_to = loop {
             let (answer, _) = self.reach.ask(server, &self.changes_since(cursor, asking)).await?;
             let Answer::Feed(store, feed) = answer else { return Err(NotPulled::Misunderstood) };
             let (up_to, has_more) = (feed.up_to, feed.has_more);
-            has_all &= self.take_over(server, store, feed.changes, came).await?;
+            has_all &= self.take_over(server, store, feed.changes, (&mut pass, came)).await?;
             let next = Cursor { store, up_to };
             // What was passed over is asked for again, and all behind it.
             if next != cursor && has_all {
                 self.own.commit(Job::Cursor(name.clone(), [cursor, next])).await?;
             }
             if !has_more {
-                break;
+                break next;
             }
             if next == cursor {
                 return Err(NotPulled::Misunderstood);
             }
             cursor = next;
-        }
+        };
+        let ended = self.replication.lacks.end(name, up_to, pass);
+        ended.map_err(|(why, of_values)| NotPulled::Lacked { why, of_values })?;
         if has_all {
             lock(&self.replication.in_step).insert(server.clone(), begun);
         }
@@ -306,13 +320,14 @@ impl Kv {
         Question::ChangesAmong { store, since, among }
     }
 
-    /// Takes these over; whether all of them could be. What is too far ahead is passed over: it must not hold up the others.
+    /// Takes these over; whether all of them could be. What is too far ahead, or has no room, is passed over: it must not hold up
+    /// the others.
     async fn take_over(
         &self,
         server: &NodeName,
         store: StoreId,
         mut changes: Vec<Change>,
-        came: &mut usize,
+        (pass, came): (&mut Pass, &mut usize),
     ) -> Result<bool, NotPulled> {
         let (now, told) = (self.clock.now(), changes.len());
         changes.retain(|change| stamp::check(&change.stamp, now).is_ok());
@@ -322,23 +337,37 @@ impl Kv {
         }
         let mut missing: Vec<Number> = self.own.read(move |store, _| store.missing(&changes)).await?;
         while !missing.is_empty() {
-            let question = Question::Versions { store, numbers: missing.clone() };
-            let (answer, _taken) = self.reach.ask(server, &question).await?;
+            let numbers = missing.clone();
+            let question = match pass.value_octets_max {
+                None => Question::Versions { store, numbers },
+                Some(value_octets_max) => Question::VersionsUpTo { store, numbers, value_octets_max },
+            };
+            let (answer, _taken) = match (self.reach.ask(server, &question).await, &pass.why) {
+                // Its version cannot leave out what has no room here.
+                (Err(Unanswered::Refused(Refusal::NotUnderstood)), Some(why)) => {
+                    return Err(NotPulled::Lacked { why: why.clone(), of_values: true });
+                }
+                (asked, _) => asked?,
+            };
             let Answer::Versions(versions, done) = answer else { return Err(NotPulled::Misunderstood) };
             if done == 0 || done > missing.len() {
                 return Err(NotPulled::Misunderstood);
             }
             let done_now = self.own.commit(Job::Merge(versions)).await?;
             self.metrics.merged.inc_by(done_now.taken as u64);
+            if let Some(lacked) = done_now.lacked {
+                pass.lacked(lacked);
+            }
             missing.drain(..done);
             *came += 1;
         }
-        Ok(ahead == 0)
+        Ok(ahead == 0 && pass.why.is_none())
     }
 
     /// Takes over anew from all: what was taken over before is not there any more.
     pub(crate) fn pull_anew(&self) {
         lock(&self.replication.in_step).clear();
+        self.replication.lacks.clear();
         self.others().for_each(|server| self.replication.nudged(server));
     }
 
@@ -392,7 +421,7 @@ impl Kv {
             let Err(error) = self.pull(server, &mut came).await else {
                 return self.replication.settle(server);
             };
-            let is_final = error.is_final();
+            let (is_final, is_lack) = (error.is_final(), matches!(error, NotPulled::Lacked { .. }));
             match KvError::from(error) {
                 error @ (KvError::Unreachable(_) | KvError::Busy) => {
                     tracing::debug!(%server, %error, "nothing is taken over from a server now");
@@ -400,6 +429,8 @@ impl Kv {
                 error => tracing::warn!(%server, %error, "what a server has cannot be taken over"),
             }
             left = match came {
+                // All was looked at, or all that can be, whatever came.
+                _ if is_lack => 0,
                 0 if begun.elapsed() >= FIRST_PULL_REST => 0,
                 0 => left - 1,
                 _ => tries,
@@ -432,7 +463,7 @@ impl From<NotPulled> for KvError {
         match error {
             NotPulled::Unanswered(unanswered) => unanswered.into(),
             NotPulled::Misunderstood => Unanswered::Refused(Refusal::NotUnderstood).into(),
-            NotPulled::Own(error) => error.into(),
+            NotPulled::Own(error) | NotPulled::Lacked { why: error, .. } => error.into(),
         }
     }
 }

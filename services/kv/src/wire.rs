@@ -64,6 +64,8 @@ pub(crate) enum Question {
     Nudge,
     /// What was taken since a number of that store, of the namespaces that the asker has among these servers.
     ChangesAmong { store: StoreId, since: Number, among: Among },
+    /// Those of these rows that have a value of so many octets at the most, or none.
+    VersionsUpTo { store: StoreId, numbers: Vec<Number>, value_octets_max: u32 },
 }
 
 /// The list of servers by which the asker knows what it has. While a change of the list is rolled out the two differ: what one
@@ -159,6 +161,7 @@ enum Asked {
     Forget(Vec<(Id, KvKey)>),
     Nudge,
     ChangesAmong { store: StoreId, since: Number, among: SaidAmong },
+    VersionsUpTo { store: StoreId, numbers: Vec<Number>, value_octets_max: u32 },
 }
 
 #[derive(Serialize, Deserialize)]
@@ -320,6 +323,11 @@ impl Question {
             Self::ChangesAmong { store, since, among } => {
                 Asked::ChangesAmong { store: *store, since: *since, among: SaidAmong::of(among) }
             }
+            Self::VersionsUpTo { store, numbers, value_octets_max } => Asked::VersionsUpTo {
+                store: *store,
+                numbers: numbers.clone(),
+                value_octets_max: *value_octets_max,
+            },
         };
         values.write(&head)
     }
@@ -354,6 +362,10 @@ impl Question {
             Asked::Nudge => Self::Nudge,
             Asked::ChangesAmong { store, since, among } => {
                 Self::ChangesAmong { store, since, among: among.read()? }
+            }
+            Asked::VersionsUpTo { store, numbers, value_octets_max } => {
+                check_items(&numbers)?;
+                Self::VersionsUpTo { store, numbers, value_octets_max }
             }
         };
         rest.end(question)

@@ -53,6 +53,7 @@ proptest! {
             Question::Merge(versions.clone()),
             Question::Forget(names),
             Question::Nudge,
+            Question::VersionsUpTo { store: StoreId::default(), numbers: vec![Number(age_ms)], value_octets_max: 9 },
         ] {
             prop_assert_eq!(Question::read(question.write()), Ok(question));
         }

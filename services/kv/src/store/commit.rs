@@ -18,12 +18,16 @@ use crate::stamp::{Stamp, StampClock};
 pub(super) const NEXT: &[u8] = b"next";
 const CLOCK: &[u8] = b"clock";
 
-/// What is to be written, whole or not at all.
+/// What is to be written.
 #[derive(Clone, Debug)]
 pub(crate) enum Job {
-    /// Of clients: values, or deletions. Stamped here.
+    /// Of clients: values, or deletions. Stamped here. All of them, or none.
     Write(KvNamespaceId, Vec<(KvKey, Option<KvValue>)>),
-    /// What another server has written.
+    /// What another server has written: what has room ([`Done::lacked`]). A value that has none holds up no deletion that gives some.
+    ///
+    /// So it is for what is pushed, too: who pushes is told that not all is kept, counts all of it as missed, and has it taken over
+    /// later, which a repetition does not harm. That what was written together is seen together is promised of no replica:
+    /// what is taken over comes in the order of the other store, message by message.
     Merge(Vec<Version>),
     /// What was taken over from another server, under a name of that: before, and now. Not, if something else is noted meanwhile:
     /// that nothing was ([`Store::revive`]).
@@ -46,6 +50,19 @@ pub(crate) struct Done {
     pub(crate) stamps: Vec<Stamp>,
     /// How many rows, or cursors, were written: those that were not older than what was there.
     pub(crate) taken: usize,
+    /// Of [`Job::Merge`]: what had no room.
+    pub(crate) lacked: Option<Lacked>,
+}
+
+/// That not all was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Lacked {
+    /// Why the first of them was not.
+    pub(crate) why: StoreError,
+    /// Octets of the smallest value that was not.
+    pub(crate) octets: usize,
+    /// Whether there was a value among them, not only deletions of what is not there.
+    pub(crate) of_values: bool,
 }
 
 /// What a transaction goes by: the last of it is in the store, not in memory, since another process may have it open.
@@ -87,7 +104,7 @@ impl Store {
                 }
             });
         }
-        // What is refused takes nothing, and waits for no disk.
+        // What is refused takes nothing, and waits for no disk. What another server has written moves the clock at least.
         if all.iter().any(Result::is_ok) {
             self.keep(&mut txn, &ledger)?;
             txn.commit()?;
@@ -158,7 +175,12 @@ impl Store {
         for Version { namespace, key, stamp, value } in versions {
             match self.write(txn, ledger, (*namespace, key, stamp, value.as_ref()), now)? {
                 Ok(is_written) => done.taken += usize::from(is_written),
-                Err(refusal) => return Ok(Err(refusal)),
+                Err(why) => {
+                    let octets = value.as_ref().map_or(0, |value| value.value.len());
+                    let lacked = done.lacked.get_or_insert(Lacked { why, octets, of_values: false });
+                    lacked.octets = lacked.octets.min(octets);
+                    lacked.of_values |= value.is_some();
+                }
             }
         }
         Ok(Ok(done))

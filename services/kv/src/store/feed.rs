@@ -124,11 +124,11 @@ impl Store {
 
     /// The rows of these numbers, how many of the numbers were done, and the room that the values take: as many as have
     /// `octets_max` octets and find room, but one at least. What was overwritten meanwhile is left out: it comes under its new
-    /// number.
+    /// number. So are those with a value of more octets than `value_octets_max`.
     pub(crate) fn versions(
         &self,
         numbers: &[Number],
-        octets_max: usize,
+        [octets_max, value_octets_max]: [usize; 2],
         room: &Room,
     ) -> Result<(Vec<Version>, usize, Vec<Taken>), StoreError> {
         let txn = self.env.read_txn()?;
@@ -137,6 +137,9 @@ impl Store {
             let Some(row) = self.rows.get(&txn, &number.octets())? else { continue };
             let row = Row::read(row)?;
             let octets = row.value.map_or(0, |about| about.octets());
+            if octets > value_octets_max {
+                continue;
+            }
             let within = left.checked_sub(octets);
             match room.take(octets).filter(|_| done == 0 || within.is_some()) {
                 Some(part) => taken.push(part),

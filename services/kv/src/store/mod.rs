@@ -42,7 +42,7 @@ use proxima_pipeline::{KvError, KvValue};
 use proxima_store::{Db, Durability, Fault, Space, StoreId, used};
 
 pub(crate) use self::{
-    commit::Job,
+    commit::{Job, Lacked},
     feed::{Change, Cursor, Feed, Number},
     list::{PAGE_KEYS_MAX, Part},
 };

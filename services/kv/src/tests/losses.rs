@@ -140,14 +140,20 @@ async fn a_server_that_cannot_take_over_what_it_missed_is_no_home_as_long_as_the
     world.small.insert(name("ams1"));
     world.start("ams1");
     pass(Duration::from_secs(60)).await;
+    assert_eq!(world.stored("ams1", id, "11").await, None, "it was full before it came there");
+    let large = "\0".repeat(1 << 20);
     for server in ["ams1", "fra2"] {
-        assert_eq!(world.get(server, id, "k", KvRead::Latest).await, found("2"), "{server}");
+        assert_eq!(world.get(server, id, "11", KvRead::Latest).await, found(&large), "{server}");
     }
-    assert_eq!(world.stored("ams1", id, "k").await.as_deref(), Some("1"), "it was full before it came there");
     // What it has is better than nothing.
     world.kill("sin1").await;
     pass(CAUGHT_UP).await;
-    assert_eq!(world.get("fra2", id, "k", KvRead::Latest).await, found("1"));
+    assert_eq!(world.get("fra2", id, "11", KvRead::Latest).await, Ok(None));
+    assert_eq!(
+        world.get("fra2", id, "k", KvRead::Latest).await,
+        found("2"),
+        "there was room for what is small"
+    );
 }
 
 #[tokio::test(start_paused = true)]

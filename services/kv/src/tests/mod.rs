@@ -3,13 +3,17 @@
 mod caching;
 mod clocks;
 mod losses;
+mod short;
 mod single;
 mod slow;
 mod upgrades;
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -46,6 +50,9 @@ const CAUGHT_UP: Duration = Duration::from_secs(25);
 
 /// A store that ten values of a MiB fill.
 const SMALL_OCTETS: u64 = 8 << 20;
+
+/// What is left free of a disk.
+const FREE_MIN: u64 = 100 << 20;
 
 /// Whether a question is lost on its way.
 type Loses = fn(&Question) -> bool;
@@ -146,6 +153,8 @@ struct World {
     /// Servers that have next to no room, and those whose store is to be found damaged.
     small: HashSet<NodeName>,
     damaged: HashSet<NodeName>,
+    /// What is free of the disks of servers, of those that have an end.
+    free: HashMap<NodeName, Arc<AtomicU64>>,
 }
 
 fn name(text: &str) -> NodeName {
@@ -188,6 +197,7 @@ impl World {
             named: (0..=255).map(|number| KvNamespaceId::from_bytes([number; 16])).collect(),
             small: HashSet::new(),
             damaged: HashSet::new(),
+            free: HashMap::new(),
         };
         for (name, _) in servers {
             world.start(name);
@@ -206,7 +216,10 @@ impl World {
         let me = name(server);
         let octets =
             if self.small.contains(&me) { SMALL_OCTETS } else { KvConfig::default().store_bytes_max };
-        let store = Store::open(&self.folder.path().join(server), octets, Space::endless(), &me);
+        let space = self.free.get(&me).cloned().map_or_else(Space::endless, |free| {
+            Space::with(Arc::new(move || Ok(free.load(Ordering::Relaxed))), FREE_MIN)
+        });
+        let store = Store::open(&self.folder.path().join(server), octets, space, &me);
         assert_eq!(store.is_err(), self.damaged.contains(&me), "{:?}", store.err());
         let (network, about) = (Arc::clone(&self.network), self.about.clone());
         let link = Arc::new(Link { network, about, me: me.clone() });

@@ -139,3 +139,31 @@ fn deletions_of_what_is_not_there_leave_room_in_a_full_store_for_those_of_what_i
     );
     store.put("here", None, later(1)).expect("deleted");
 }
+
+#[test]
+fn of_what_another_server_has_written_what_has_room_is_kept_and_of_the_rest_what_was_there_before() {
+    let (folder, left) = (Folder::new(), Arc::new(AtomicU64::new(u64::MAX)));
+    let of_disk = Arc::clone(&left);
+    let space = Space::with(Arc::new(move || Ok(of_disk.load(Ordering::Relaxed))), FREE_MIN);
+    let store = Store::open(folder.0.path(), 256 * MIB, space, &node("a")).expect("a store");
+    for text in ["stays", "goes"] {
+        store.put(text, Some(value("x")), NOW).expect("there is room");
+    }
+    left.store(FREE_MIN, Ordering::Relaxed);
+    let version = |text, value| Version { namespace: namespace(1), key: key(text), stamp: at(1, "b"), value };
+    let versions = vec![
+        version("new", large(1)),
+        version("stays", Some(value("y".repeat(2_000)))),
+        version("another", large(2)),
+        version("goes", None),
+    ];
+    let before = store.env.info().last_txn_id;
+    let done = store.commit(&[Job::Merge(versions)], later(1)).remove(0).expect("written in part");
+    let lacked = done.lacked.expect("not all has room");
+    assert!(matches!(lacked.why, StoreError::Full(_)) && lacked.octets == 2_000, "{lacked:?}");
+    assert_eq!((done.taken, store.env.info().last_txn_id), (1, before + 1));
+    assert_eq!((store.value_of("stays", NOW), store.value_of("goes", NOW)), (Some(value("x")), None));
+    assert_eq!(store.counts(), [2, 0, 2, 1]);
+    store.put("new", large(1), later(2)).expect_err("there is no room");
+    assert_eq!(store.env.info().last_txn_id, before + 1, "for what is refused no disk is waited for");
+}

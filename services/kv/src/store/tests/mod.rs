@@ -256,10 +256,12 @@ fn a_feed_tells_each_key_once_under_its_last_number_and_goes_on_where_it_ended()
     let numbers = other.missing(&first.changes).expect("readable");
     assert_eq!(numbers.len(), 2);
     let room = Room::new(ROOM_OCTETS);
-    let (versions, done, _) = store.versions(&numbers, 1, &room).expect("readable");
+    let (versions, done, _) = store.versions(&numbers, [1, 9], &room).expect("readable");
     assert_eq!((versions.len(), done), (1, 1), "one at least, and no more than was asked for");
+    let (versions, done, _) = store.versions(&numbers, [1_000, 0], &room).expect("readable");
+    assert_eq!((versions.len(), done), (0, 2), "what is larger than is asked for is passed over");
     store.put("a", None, NOW).expect("deleted");
-    let (versions, done, _) = store.versions(&numbers, 1_000, &room).expect("readable");
+    let (versions, done, _) = store.versions(&numbers, [1_000; 2], &room).expect("readable");
     assert_eq!((versions.len(), done), (1, 2), "what was overwritten is told under its new number");
     let cursor = Cursor { store: store.id(), up_to: Number(7) };
     for (before, taken) in [(Cursor::default(), 1), (Cursor::default(), 0), (cursor, 1)] {
