@@ -4,7 +4,7 @@
 use std::{convert::Infallible, sync::Arc};
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode};
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use proxima_ledger::{ReadError, Replica};
 use proxima_model::{
@@ -21,6 +21,9 @@ use crate::{
     stage::Shared,
     version::{Variant, VersionKey, Wish},
 };
+
+/// The field by which the dispatcher knows that a version has assets, which are asked before its code.
+const HAS_ASSETS: HeaderName = HeaderName::from_static("proxima-assets");
 
 /// Answers what processes ask for.
 pub(crate) struct Code {
@@ -60,14 +63,24 @@ impl Code {
         // Who is bound to another one has it in its own place of the row: how many are asked so is counted by itself.
         let row = Said::take(&mut request).map_or(0, |said| said.row);
         // Large code takes a while to be read and written.
+        let code = Arc::clone(&self);
         let read = tokio::task::spawn_blocking(move || match path.strip_prefix("deployed/") {
-            Some(worker) => self.deployed(worker, row),
+            Some(worker) => code.deployed(worker, row).map(|(key, name)| (Some(key), name)),
             None => {
-                VersionKey::parse(&path).ok_or(CodeError::Unknown).and_then(|key| self.read(&key, variant))
+                let key = VersionKey::parse(&path).ok_or(CodeError::Unknown)?;
+                Ok((None, code.read(&key, variant)?))
             }
         });
         Ok(match read.await {
-            Ok(Ok(code)) => Response::new(Body::full(code)),
+            Ok(Ok((deployed, code))) => {
+                let mut response = Response::new(Body::full(code));
+                if let Some(key) = deployed
+                    && self.has_assets(&key).await
+                {
+                    response.headers_mut().insert(HAS_ASSETS, HeaderValue::from_static("1"));
+                }
+                response
+            }
             Ok(Err(error)) => {
                 tracing::warn!(path = request.uri().path(), %error, "a Worker's code cannot be given");
                 let unknown = matches!(error, CodeError::Unknown | CodeError::NotDeployed);
@@ -78,15 +91,22 @@ impl Code {
         })
     }
 
-    /// The name of the code that answers for a Worker, `ACCOUNT/WORKER`.
-    fn deployed(&self, worker: &str, row: u8) -> Result<Bytes, CodeError> {
+    /// Whether a version has assets that are asked before its code. Where they cannot be read, who asks them is told.
+    async fn has_assets(&self, key: &VersionKey) -> bool {
+        self.shared.assets.of(key).await.map_or(true, |it| it.site.is_some_and(|site| site.is_asked_first()))
+    }
+
+    /// Which version answers for a Worker, `ACCOUNT/WORKER`, and the name of its code.
+    fn deployed(&self, worker: &str, row: u8) -> Result<(VersionKey, Bytes), CodeError> {
         let (account, worker) = worker.split_once('/').ok_or(CodeError::NotDeployed)?;
         let (Ok(account), Ok(worker)) = (account.parse::<AccountId>(), worker.parse::<WorkerName>()) else {
             return Err(CodeError::NotDeployed);
         };
         let chosen = self.shared.deployments.choose(account, &worker, Wish::default())?;
         let is_looked_at = self.shared.looks.is_looked_at(account, &worker);
-        Ok(chosen.ok_or(CodeError::NotDeployed)?.variant(Variant { is_looked_at, row }).into())
+        let key = chosen.ok_or(CodeError::NotDeployed)?;
+        let name = key.variant(Variant { is_looked_at, row }).into();
+        Ok((key, name))
     }
 
     fn program_of(&self, key: &VersionKey) -> Result<Value, CodeError> {

@@ -133,6 +133,9 @@ pub(crate) struct Said {
     /// By which version.
     #[serde(default, deserialize_with = "version")]
     pub(crate) code: Option<VersionKey>,
+    /// Whose assets are asked before its code, where that is bound to this one.
+    #[serde(default, deserialize_with = "version")]
+    pub(crate) assets: Option<VersionKey>,
     /// How much each invocation of that may ask for.
     pub(crate) subrequests: Option<u32>,
     /// Where the node counts for it.

@@ -146,6 +146,11 @@ impl Site {
         &self.files[index]
     }
 
+    /// Whether there is any request that the assets answer before the code is asked.
+    pub(crate) fn is_asked_first(&self) -> bool {
+        !self.has_code || self.config.worker_first != WorkerFirst::Always
+    }
+
     /// Who answers a request that a route has led here.
     pub(crate) fn route(&self, asked: &Asked<'_>) -> Route {
         if !self.has_code {

@@ -11,6 +11,9 @@ const FAULT = "proxima-fault";
 const PASSED = "proxima-passed";
 // By this field the node says that there is nothing left to ask for; it takes it from all other answers.
 const REFUSED = "proxima-refused";
+// By this one, that a version has assets, which are asked before its code; and by that one, that it is the code that answers.
+const HAS_ASSETS = "proxima-assets";
+const IS_FOR_CODE = "proxima-for-code";
 const FAULT_LETTERS_MAX = 4096;
 // How long a request that has code loaded stays when that has come: the engine takes it within.
 const TAKEN_WITHIN_MS = 50;
@@ -93,7 +96,7 @@ const HANDLERS = ["alarm", "connect", "queue", "scheduled", "tail", "tailStream"
 // A method of the Worker's (RPC), or a property, where it is awaited and not called.
 function memberOf(ctx, env, name) {
   if (typeof name !== "string" || HANDLERS.includes(name)) return undefined;
-  if (name === "fetch") return async (request) => withoutPassed(await askWorker(ctx, env, (asked) => asked.fetch(request)));
+  if (name === "fetch") return async (request) => withoutPassed(await askWorker(ctx, env, (asked) => asked.fetch(request), request));
   const method = (...given) => askWorker(ctx, env, (asked) => asked[name](...given));
   const property = () => askWorker(ctx, env, (asked) => asked[name]);
   return Object.assign(method, { then: (resolve, reject) => property().then(resolve, reject) });
@@ -107,11 +110,27 @@ function withoutPassed(answer) {
   return own;
 }
 
-async function askWorker(ctx, env, how) {
+// What the version's assets answer, if they are who answers, as where a visitor asks.
+async function byAssets(ctx, env, version, request) {
+  const { method, url } = request;
+  const headers = new Headers(request.headers);
+  // The body, which no file is asked with, is left to the code.
+  for (const field of ["content-length", "transfer-encoding"]) headers.delete(field);
+  const bare = new Request(url, { method, headers, redirect: "manual" });
+  const answer = await ask({ ...ctx.props, assets: version }, env.ASSETS, bare);
+  return answer.headers.has(IS_FOR_CODE) ? undefined : answer;
+}
+
+// `request`: what the default entrypoint may leave to assets.
+async function askWorker(ctx, env, how, request) {
   const { account, alone, worker, entrypoint, props } = ctx.props;
   const answer = await ask(ctx.props, env.CODE, `http://code/deployed/${account}/${worker}`);
   if (!answer.ok) throw new Error(`the Worker ${worker} cannot be asked: ${await answer.text()}`);
   const name = await answer.text();
+  if (request && !entrypoint && answer.headers.has(HAS_ASSETS) && !request.headers.has("upgrade")) {
+    const found = await byAssets(ctx, env, versionOf(name), request);
+    if (found) return found;
+  }
   const { load, code } = start(name, env, ctx);
   try {
     const asked = code.getEntrypoint(entrypoint ?? undefined, { props: props ?? {} });

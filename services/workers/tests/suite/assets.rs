@@ -175,6 +175,45 @@ fn a_worker_that_is_bound_to_one_of_assets_alone_is_answered_by_them() {
 }
 
 #[test]
+fn who_is_bound_to_a_worker_with_assets_asks_these_first_as_a_visitor_does() {
+    with_engine("", async |running| {
+        let back = |worker_first| {
+            let mut back =
+                Code::fetch("return new Response(`code ${request.method} ${await request.text()}`)");
+            let config = AssetConfig { worker_first, ..AssetConfig::default() };
+            back.assets = Some(Assets { config, ..site() });
+            back
+        };
+        let mut app = Code::fetch(
+            "const { pathname, searchParams } = new URL(request.url);
+             const method = searchParams.get('as') ?? 'GET';
+             const init = { method, body: method === 'POST' ? 'body' : undefined, redirect: 'manual' };
+             const answer = await env.BACK.fetch('http://back.example' + pathname, init);
+             const said = [answer.status, answer.headers.get('location'), answer.headers.get('x-site')];
+             return new Response(`${said.join(' ')}: ${await answer.text()}`)",
+        );
+        let worker = WorkerName::parse("back").unwrap();
+        app.bindings = vec![("BACK", BindingValue::Service { worker, entrypoint: None, props: None })];
+        running.upload(OWN, "app", app).await;
+        running.upload(OWN, "back", back(WorkerFirst::Never)).await;
+        for (target, said) in [
+            ("/", "200  ours: home"),
+            ("/untyped", "200  ours: 0123456789"),
+            ("/about.html", "307 /about ours: "),
+            ("/untyped?as=POST", "405  ours: "),
+            ("/api", "200  : code GET "),
+            ("/api?as=POST", "200  : code POST body"),
+        ] {
+            let answer = ask(&running, Method::GET, target, &[]).await;
+            assert!(answer.is(200, said), "{target}: {answer:?}");
+        }
+        running.upload(OWN, "back", back(WorkerFirst::Always)).await;
+        let answer = ask(&running, Method::GET, "/untyped", &[]).await;
+        assert!(answer.is(200, "200  : code GET "), "{answer:?}");
+    });
+}
+
+#[test]
 fn each_version_of_a_deployment_answers_with_its_own_files() {
     with_node("", async |running| {
         let of = |text: &'static str| Assets {
