@@ -81,11 +81,18 @@ fn of_xml(xml: &str) -> Result<String> {
 
 /// The lines of an output that tell most.
 fn lines(said: &str) -> Vec<String> {
-    let all: Vec<&str> = said.trim_end().lines().collect();
+    // Between what a panic says and the end of it stand dozens of functions.
+    let all: Vec<&str> = said.trim_end().lines().filter(|line| !is_frame(line)).collect();
     let (before, last) = all.split_at(all.len().saturating_sub(LAST_LINES));
     let marked = before.iter().filter(|line| MARKS.iter().any(|mark| line.contains(mark)));
     let marked = marked.take(MARKED_LINES_MAX);
     marked.chain(last).map(|line| line.chars().take(LINE_CHARS_MAX).collect()).collect()
+}
+
+/// Whether it is one of a backtrace: `  12: tokio::runtime::…`.
+fn is_frame(line: &str) -> bool {
+    let number = line.trim_start().split_once(": ").map_or("", |(number, _)| number);
+    !number.is_empty() && number.bytes().all(|octet| octet.is_ascii_digit())
 }
 
 #[cfg(test)]
@@ -95,6 +102,7 @@ mod tests {
     #[test]
     fn each_failure_is_told_with_what_tells_most() {
         let long: String = (0..100).map(|line| format!("line {line}\n")).collect();
+        let frames: String = (0..40).map(|number| format!("  {number:2}: a::b\n")).collect();
         let xml = format!(
             r#"<?xml version="1.0" encoding="UTF-8"?>
             <testsuites name="nextest-run" tests="3" failures="2" errors="0" time="1.5">
@@ -104,7 +112,10 @@ mod tests {
                         <failure message="thread panicked" type="test failure">all of it</failure>
                         <system-out>  ✗ far above &lt;this&gt;
 {long}</system-out>
-                        <system-err>short</system-err>
+                        <system-err>thread panicked at a.rs:1:
+the reason
+stack backtrace:
+{frames}note: some</system-err>
                     </testcase>
                 </testsuite>
                 <testsuite name="c" tests="1" disabled="0" errors="0" failures="1">
@@ -115,7 +126,8 @@ mod tests {
         let told = of_xml(&xml).unwrap();
         assert!(told.starts_with("\na::b ill: thread panicked\n"), "{told}");
         assert!(told.contains("✗ far above <this>\n    line 70\n"), "{told}");
-        assert!(told.contains("line 99\n    short\n\nc hangs: timed out\n"), "{told}");
+        let end = "line 99\n    thread panicked at a.rs:1:\n    the reason\n    stack backtrace:\n    note: some\n\nc hangs: timed out\n";
+        assert!(told.contains(end), "{told}");
         assert!(!told.contains("well") && !told.contains("line 69"), "{told}");
     }
 
