@@ -74,7 +74,7 @@ pub(crate) struct Replication {
     unsettled_count: Gauge,
     /// When all was taken over from a server, the last time.
     in_step: Mutex<HashMap<NodeName, Instant>>,
-    pub(crate) lacks: Lacks,
+    lacks: Lacks,
     /// Writes that a server has missed.
     behind: Mutex<HashMap<NodeName, u64>>,
     pulls: mpsc::Sender<NodeName>,
@@ -146,6 +146,11 @@ impl Replication {
     /// Writes that others have missed.
     pub(crate) fn unsent(&self) -> u64 {
         lock(&self.behind).values().sum()
+    }
+
+    /// Servers that have what has no room here.
+    pub(crate) fn lacking(&self) -> u64 {
+        self.lacks.count() as u64
     }
 }
 

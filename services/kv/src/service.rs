@@ -159,7 +159,7 @@ impl Kv {
     async fn measure(&self) {
         let as_number = |octets: u64| i64::try_from(octets).unwrap_or(i64::MAX);
         self.metrics.unsent.set(as_number(self.replication.unsent()));
-        self.metrics.lacking.set(as_number(self.replication.lacks.count() as u64));
+        self.metrics.lacking.set(as_number(self.replication.lacking()));
         self.metrics.cache_octets.set(as_number(self.cache.octets()));
         let octets = self.own.read(|store, _| {
             store.space().look();
