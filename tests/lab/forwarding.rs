@@ -132,6 +132,10 @@ fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     Ok(socket.into())
 }
 
+/// Below the ports that kernels choose (`ip_local_port_range`, ip(7)): one of those may be in TIME-WAIT at a server that has
+/// closed an earlier connection of the same client, which answers for it with ACKs.
+const NOBODYS_PORT: u16 = 20_000;
+
 /// What a client's kernel believes to be a connection, and no server knows of: made without a handshake (`TCP_REPAIR`,
 /// tcp(7)). How what is said on it ends.
 fn say_on_a_connection_of_nobodys(lab: &TwoPops, host: &str) -> io::Error {
@@ -146,6 +150,8 @@ fn say_on_a_connection_of_nobodys(lab: &TwoPops, host: &str) -> io::Error {
             };
             assert_eq!(answer, 0, "{}", io::Error::last_os_error());
         };
+        let from: SocketAddr = ([0, 0, 0, 0], NOBODYS_PORT).into();
+        socket.bind(&from.into()).unwrap();
         repair(1);
         socket.connect(&SocketAddr::from(([198, 18, 0, 1], 80)).into()).unwrap();
         repair(0);

@@ -192,7 +192,7 @@ impl TwoPops {
             ours.for_each(|line| println!("{line}"));
         }
         for host in self.lab().plan().servers().chain(self.lab().plan().clients()) {
-            println!("{}:\n{}", host.name, self.run(&host.name, "ss", &["-tinoH"]));
+            println!("{}:\n{}", host.name, self.run(&host.name, "ss", &["-tinoaH", "exclude", "listening"]));
         }
     }
 
