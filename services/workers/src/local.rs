@@ -135,7 +135,12 @@ impl AsyncWrite for LocalStream {
         context: &mut Context<'_>,
         pieces: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.get_mut().poll_written(context, |stream| stream.write_vectored(pieces))
+        let mut said = pieces.iter().filter(|piece| !piece.is_empty());
+        match (said.next(), said.next()) {
+            // Most requests are a head and nothing else: the kernel takes one piece with less ado.
+            (Some(only), None) => self.poll_write(context, only),
+            _ => self.get_mut().poll_written(context, |stream| stream.write_vectored(pieces)),
+        }
     }
 
     fn is_write_vectored(&self) -> bool {

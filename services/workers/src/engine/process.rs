@@ -219,9 +219,12 @@ impl Process {
 
     fn keep(&self, connection: Connection) {
         let mut kept = self.kept();
-        kept.retain(|kept| kept.since.elapsed() < KEPT_FOR);
+        let now = Instant::now();
+        // The last one that was kept is the first one to be used again: they lie in the order of their times.
+        let old = kept.partition_point(|kept| now.saturating_duration_since(kept.since) >= KEPT_FOR);
+        kept.drain(..old);
         if kept.len() < KEPT_MAX && !self.has_ended() {
-            kept.push(Kept { connection, since: Instant::now() });
+            kept.push(Kept { connection, since: now });
         }
     }
 
