@@ -35,7 +35,11 @@ pub(crate) fn run(args: &NodeArgs) -> anyhow::Result<ExitCode> {
 /// Runs a node to its end.
 pub(crate) fn serve(config: NodeConfig, ready: impl FnOnce(&NodeContext)) -> anyhow::Result<ExitCode> {
     init_logging(config.node.log_format);
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("proxima").build()?;
+    let mut threads = tokio::runtime::Builder::new_multi_thread();
+    if config.node.yield_to_workers {
+        proxima_chassis::yield_to_workers(&mut threads);
+    }
+    let runtime = threads.enable_all().thread_name("proxima").build()?;
     let ready = |node: &NodeContext| {
         tokio::spawn(publish_authority(node.clone()));
         ready(node);

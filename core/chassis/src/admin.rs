@@ -6,7 +6,7 @@ use axum::{Json, Router, extract::State, http::StatusCode, response::IntoRespons
 use prometheus_client::{metrics::gauge::Gauge, registry::Registry};
 use serde_json::json;
 
-use crate::{NodeContext, ServiceError, Shutdown};
+use crate::{NodeContext, ServiceError, Shutdown, scheduling};
 
 struct Admin {
     node: NodeContext,
@@ -64,6 +64,11 @@ impl Gauges {
             "ledger_disk_free_octets",
             "Octets of the disk that are free, of the file system of the replica",
             gauges.ledger_disk_free.clone(),
+        );
+        registry.register(
+            "threads_batched",
+            "Threads that do little else than have Workers answer, and interrupt nobody",
+            scheduling::batched(),
         );
         registry.register("ready", "1 while every service can serve", gauges.ready.clone());
         // A node without a certificate has no such metric: 0 would say that it ran out in 1970.

@@ -72,6 +72,13 @@ pub struct NodeSection {
     /// How log lines look.
     #[serde(default)]
     pub log_format: LogFormat,
+    /// Whether threads that do little else than have Workers answer wait for them, and interrupt nobody.
+    #[serde(default = "yield_to_workers_default")]
+    pub yield_to_workers: bool,
+}
+
+const fn yield_to_workers_default() -> bool {
+    true
 }
 
 const fn admin_default() -> SocketAddr {

@@ -20,7 +20,7 @@ use std::{
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 use tokio::io::AsyncReadExt;
 
-use crate::{Listeners, listeners::HANDED_OVER, program};
+use crate::{Listeners, listeners::HANDED_OVER, program, start_ordinarily};
 
 /// The environment variable that holds the pipe into which the next process says that it is ready.
 const READY_FD: &str = "PROXIMA_READY_FD";
@@ -47,7 +47,7 @@ pub(crate) async fn start_next(listeners: Listeners) -> io::Result<()> {
     };
     // SAFETY: only fcntl(2) is called between fork and exec; it is async-signal-safe, and the closure allocates nothing.
     unsafe { command.pre_exec(keep) };
-    let mut next = command.spawn()?;
+    let mut next = start_ordinarily(|| command.spawn())?;
     // Our copies, of which the pipe's writing end would hide from us that the next process has died.
     drop(command);
     let mut ready = tokio::net::unix::pipe::Receiver::from_owned_fd_unchecked(ready)?;

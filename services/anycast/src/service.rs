@@ -87,7 +87,8 @@ impl AnycastService {
         let (reading, writing) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)
             .map_err(|error| AnycastError::system("making", "a pipe")(error.into()))?;
         let silence = config.silence_ms.map_or(SILENCE, |ms| Duration::from_millis(ms.into()));
-        let child = std::process::Command::new(program)
+        let mut command = std::process::Command::new(program);
+        command
             .arg("watchdog")
             .arg("--run-dir")
             .arg(&config.run_dir)
@@ -97,8 +98,8 @@ impl AnycastService {
             .arg(silence.as_millis().to_string())
             .args(config.announcements())
             .stdin(Stdio::from(reading))
-            .stdout(Stdio::null())
-            .spawn()
+            .stdout(Stdio::null());
+        let child = proxima_chassis::start_ordinarily(|| command.spawn())
             .map_err(AnycastError::system("starting", program))?;
         info!(pid = child.id(), "the watchdog has been started");
         // It is known by its pipe, not by its process: on a graceful restart it becomes the next process' watchdog.

@@ -251,6 +251,7 @@ impl Answerer for Server {
     type Later = Waiting;
 
     fn answer(self: &Arc<Self>, message: &[u8], asker: Asker, out: &mut Vec<u8>) -> Reply<Waiting> {
+        proxima_chassis::exchange_begun();
         let base = out.len();
         match self.say(message, asker, out) {
             (answered, None, _) => answered.map_or(Reply::None, Reply::Now),

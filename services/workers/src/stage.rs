@@ -208,6 +208,7 @@ impl WorkersStage {
         let head = head(exchange, facts, invoked, site.zone.settings.websockets)?;
         let body = std::mem::take(&mut exchange.request_body);
         exchange.extensions.insert(WorkerSeen { outcome: "canceled", took: Arc::clone(&took) });
+        proxima_chassis::engine_asked();
         let answered = engine.run(&key, head, body).await;
         let outcome = match &answered {
             Ok(passed) if passed.headers.contains_key(PASSED) => "exception",

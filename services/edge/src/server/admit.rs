@@ -95,6 +95,7 @@ impl ServerContext {
         body: Body,
         sent: &Arc<AtomicU64>,
     ) -> Recorded {
+        proxima_chassis::exchange_begun();
         let exchange = Exchange::new(ray, client, request, body, self.clock.now());
         Recorded::new(exchange, Arc::clone(&self.observer), sent)
     }
