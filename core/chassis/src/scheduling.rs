@@ -81,14 +81,8 @@ fn begin() {
 
 /// Runs what starts a process, which begins with the policy of the thread that starts it: with the ordinary one, if that can be
 /// had.
-///
-/// # Errors
-/// Those of what is run.
-pub fn start_ordinarily<T>(start: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
-    let batched = THREAD.with(|thread| thread.policy.get() == Policy::Batched);
-    if batched {
-        THREAD.with(|thread| thread.change(Policy::Interrupts));
-    }
+pub fn start_ordinarily<T>(start: impl FnOnce() -> T) -> T {
+    THREAD.with(|thread| thread.change(Policy::Interrupts));
     // It waits again when it is next looked at, if it may.
     start()
 }
@@ -167,9 +161,7 @@ impl Thread {
         let waited = if is_for_workers { waited() } else { None };
         let batched = waited.is_some_and(|waited| !self.waits_long(now, waited));
         let wanted = if batched { Policy::Batched } else { Policy::Interrupts };
-        if wanted != self.policy.get() {
-            self.change(wanted);
-        }
+        self.change(wanted);
         self.waited.set(waited.filter(|_| self.policy.get() == Policy::Batched));
     }
 
@@ -183,19 +175,14 @@ impl Thread {
 
     fn change(&self, wanted: Policy) {
         let former = self.policy.get();
-        // Somebody else has changed it, or nobody may.
-        let changed = if former == Policy::Fixed || !has_policy(former) {
-            None
-        } else {
-            set_policy(wanted).inspect_err(tell).ok()
-        };
-        self.policy.set(if changed.is_some() { wanted } else { Policy::Fixed });
-        match (former, self.policy.get()) {
-            (Policy::Batched, Policy::Batched) => {}
-            (Policy::Batched, _) => drop(BATCHED.dec()),
-            (_, Policy::Batched) => drop(BATCHED.inc()),
-            _ => {}
+        if [Policy::Fixed, wanted].contains(&former) {
+            return;
         }
+        // Somebody else may have changed it.
+        let changed = has_policy(former) && set_policy(wanted).inspect_err(tell).is_ok();
+        let policy = if changed { wanted } else { Policy::Fixed };
+        self.policy.set(policy);
+        BATCHED.inc_by(i64::from(policy == Policy::Batched) - i64::from(former == Policy::Batched));
     }
 }
 
@@ -228,7 +215,7 @@ impl Drop for Thread {
 
 /// Whether a thread that has begun so many exchanges, and asked so many of Workers, does little else than that.
 fn is_for_workers(begun: u32, asked: u32, took: Duration) -> bool {
-    // A task may have moved from thread to thread, or asked twice.
+    // A task may have moved from thread to thread.
     let others = begun.saturating_sub(asked);
     f64::from(asked) >= f64::from(ASKED_PER_SECOND_MIN) * took.as_secs_f64()
         && others.saturating_mul(OTHERS_ONE_OF) < begun.max(1)

@@ -162,7 +162,7 @@ impl Process {
 
     /// Looks at what it has had of processors: when it is gone nobody knows. Closes connections that nobody has used for long.
     pub(crate) fn look(&self) {
-        self.kept().retain(|kept| kept.since.elapsed() < KEPT_FOR);
+        close_old(&mut self.kept(), Instant::now());
         let cpu = self.cpu();
         self.requests().look(cpu);
     }
@@ -220,9 +220,7 @@ impl Process {
     fn keep(&self, connection: Connection) {
         let mut kept = self.kept();
         let now = Instant::now();
-        // The last one that was kept is the first one to be used again: they lie in the order of their times.
-        let old = kept.partition_point(|kept| now.saturating_duration_since(kept.since) >= KEPT_FOR);
-        kept.drain(..old);
+        close_old(&mut kept, now);
         if kept.len() < KEPT_MAX && !self.has_ended() {
             kept.push(Kept { connection, since: now });
         }
@@ -235,6 +233,13 @@ impl Process {
     fn requests(&self) -> std::sync::MutexGuard<'_, Requests> {
         self.at_work.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Closes connections that nobody has used for long. The last one that was kept is the first one to be used again: they lie in the
+/// order of their times.
+fn close_old(kept: &mut Vec<Kept>, now: Instant) {
+    let old = kept.partition_point(|kept| now.saturating_duration_since(kept.since) >= KEPT_FOR);
+    kept.drain(..old);
 }
 
 /// The processes that run, by their process ids.
